@@ -1,0 +1,84 @@
+"""What a person sees of a run: one-line errors, and progress with an estimate of the time left."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from typing import NoReturn
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+LINE_EVERY_SECONDS = 15.0
+
+
+class UserError(Exception):
+    """Something the person at the keyboard can mend. The message says what, where, and the remedy, in one line."""
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """Return "; did you mean 'x'?" for the closest known word, else a list of the known ones."""
+    close = get_close_matches(word, known, n=1)
+    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(sorted(known))}"
+
+
+def run_tool(main: Callable[[], int | None]) -> NoReturn:
+    """Run a command line: a UserError becomes one line on stderr and status 2, Ctrl-C becomes status 130."""
+    try:
+        sys.exit(main() or 0)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+
+
+@contextmanager
+def progress(description: str, total: int, done: int = 0) -> Iterator[Callable[..., None]]:
+    """Show progress with elapsed and remaining time: a bar on a terminal, else a line every 15 seconds.
+
+    Yields:
+        advance(steps=1, note=""): counts `steps` more as done; `note` is shown behind the bar.
+
+    Args:
+        description: What is being done, a few words.
+        total: Number of steps in all.
+        done: Steps done in an earlier sitting; the estimate of the time left does not count them.
+    """
+    console = Console(stderr=True, highlight=False)
+    if console.is_terminal:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("ETA"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, console=console) as bar:
+            task = bar.add_task(description, total=total, completed=done, note="")
+            yield lambda steps=1, note="": bar.update(task, advance=steps, **({"note": note} if note else {}))
+        return
+
+    start = last = time.monotonic()
+    now_done = done
+
+    def advance(steps: int = 1, note: str = "") -> None:
+        nonlocal now_done, last
+        now_done += steps
+        now = time.monotonic()
+        if now - last >= LINE_EVERY_SECONDS or now_done >= total:
+            last = now
+            left = (now - start) / max(now_done - done, 1) * (total - now_done)
+            print(
+                f"{description}: {now_done}/{total}, {now - start:.0f} s, ETA {left:.0f} s {note}".rstrip(),
+                file=sys.stderr,
+                flush=True,
+            )
+
+    yield advance

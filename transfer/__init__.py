@@ -1,0 +1,1 @@
+"""Conversion of pretrained backbones, with proof, and detection fine-tuning."""

@@ -1,0 +1,1 @@
+"""Weakly supervised object localisation: class activation maps and MaxBoxAccV2."""
