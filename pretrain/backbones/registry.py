@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import timm
-import torch
 from torch import Tensor, nn
 
 from pretrain.console import UserError, did_you_mean
 
 
-def build_backbone(name: str, num_classes: int, **settings: object) -> nn.Module:
+def build_backbone(name: str, num_classes: int, **settings: Any) -> nn.Module:
     """Build a classifier with random weights; its parameters carry timm's names.
 
     Residual branches end in a zero-initialised norm and the head is drawn from N(0, 0.01), as in the authors' code.
@@ -27,7 +28,7 @@ def build_backbone(name: str, num_classes: int, **settings: object) -> nn.Module
     """
     if not timm.is_model(name):
         raise UserError(f"unknown backbone '{name}'{did_you_mean(name, timm.list_models())}")
-    model = timm.create_model(name, num_classes=num_classes, **settings)
+    model: Any = timm.create_model(name, num_classes=num_classes, **settings)
     head = model.get_classifier()
     if isinstance(head, nn.Linear):
         nn.init.normal_(head.weight, std=0.01)
@@ -46,8 +47,9 @@ def stage_features(model: nn.Module, images: Tensor, stage: int) -> Tensor:
     Returns:
         (N, C, h, w), whatever the layout inside the network.
     """
+    network: Any = model
     position = _stage_positions(model)[stage - 1]
-    [features] = model.forward_intermediates(
+    [features] = network.forward_intermediates(
         images, indices=[position], stop_early=True, output_fmt="NCHW", intermediates_only=True
     )
     return features
@@ -58,16 +60,17 @@ def stage_channels(model: nn.Module, stage: int) -> int:
     stages = _stage_positions(model)
     if not 1 <= stage <= len(stages):
         raise UserError(f"the feature layer is {stage}, but the backbone has stages 1 to {len(stages)}")
-    return int(model.feature_info[stages[stage - 1]]["num_chs"])
+    network: Any = model
+    return int(network.feature_info[stages[stage - 1]]["num_chs"])
 
 
 def _stage_positions(model: nn.Module) -> list[int]:
     """Return the positions of stages 1, 2, ... in timm's list of features: the stem, where listed, is left out."""
-    info = list(model.feature_info)
+    network: Any = model
+    info = list(network.feature_info)
     return [i for i, entry in enumerate(info) if not entry["module"].startswith(("act", "stem", "conv_stem"))]
 
 
-@torch.no_grad()
 def count_parameters(model: nn.Module) -> int:
     """Return the number of trainable scalars."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

@@ -1,1 +1,1 @@
-""""""
+"""What a trained classifier is worth: accuracy."""

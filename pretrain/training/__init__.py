@@ -1,1 +1,1 @@
-""""""
+"""Settings, the training loop and what it keeps."""

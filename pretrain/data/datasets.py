@@ -1,0 +1,85 @@
+"""Image folders for pretraining, each sample augmented by a generator of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from PIL import UnidentifiedImageError
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.datasets import ImageFolder
+
+from pretrain.console import UserError
+from pretrain.data.seeds import derive_seed
+
+SPLITS = ("train", "val")
+
+
+class SeededImageFolder(Dataset[tuple[Tensor, int]]):
+    """An image folder whose augmentation depends on (seed, epoch, index) alone.
+
+    So a sample looks the same whatever the number of workers, and after a resume.
+
+    Args:
+        root: A folder with one folder of images a class.
+        transform: From a PIL image to a uint8 tensor (3, H, W); draws from torch's global generator.
+        seed: Of the run.
+    """
+
+    def __init__(self, root: Path, transform: Callable[..., Tensor], seed: int = 0) -> None:
+        self.folder = ImageFolder(str(root))
+        self.transform = transform
+        self.seed = seed
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, in the order of their labels."""
+        return self.folder.classes
+
+    def __len__(self) -> int:
+        return len(self.folder)
+
+    def __getitem__(self, position: tuple[int, int]) -> tuple[Tensor, int]:
+        """Return image and label of `position`, an (epoch, index) pair as `EpochSampler` gives it."""
+        epoch, index = position
+        path, label = self.folder.samples[index]
+        try:
+            image = self.folder.loader(path)
+        except (OSError, UnidentifiedImageError) as error:
+            raise UserError(f"{path}: cannot be read as an image ({error}); replace or remove it") from error
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed(self.seed, epoch, index))
+            return self.transform(image), label
+
+
+def open_image_folder(
+    root: str | Path, train: Callable[..., Tensor], val: Callable[..., Tensor], seed: int, prepare: str
+) -> tuple[SeededImageFolder, SeededImageFolder]:
+    """Open ROOT/train and ROOT/val.
+
+    Args:
+        root: The data set's folder.
+        train, val: Transforms, see `SeededImageFolder`.
+        seed: Of the run.
+        prepare: The command that makes the data set, for the message when it is missing.
+
+    Raises:
+        UserError: The tree is not there or empty (the message shows the expected tree, what was found, and `prepare`),
+            or the two parts have different classes.
+    """
+    root = Path(root)
+    if missing := [split for split in SPLITS if not any((root / split).glob("*/*.*"))]:
+        found = sorted(entry.name for entry in root.iterdir())[:8] if root.is_dir() else []
+        raise UserError(
+            f"{root}: no images under {' and '.join(f'{split}/<class>/' for split in missing)}\n"
+            f"  expected: {root}/train/<class>/*.jpg\n"
+            f"            {root}/val/<class>/*.jpg\n"
+            f"  found:    {', '.join(found) if found else 'nothing' if root.is_dir() else 'no such folder'}\n"
+            f"  prepare:  {prepare}"
+        )
+    parts = SeededImageFolder(root / "train", train, seed), SeededImageFolder(root / "val", val, seed)
+    if odd := sorted(set(parts[0].classes) ^ set(parts[1].classes)):
+        raise UserError(f"{root}: classes that are not in both train/ and val/: {', '.join(odd[:5])}; prepare it again")
+    return parts

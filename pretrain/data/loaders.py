@@ -1,0 +1,68 @@
+"""Batches in an order that (seed, epoch) fixes, so that a run can go on from any step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+from pretrain.data.datasets import SeededImageFolder
+from pretrain.data.seeds import derive_seed
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """Yields (epoch, index) pairs; the order is a permutation drawn from (seed, epoch) and shared out over the ranks.
+
+    Args:
+        length: Number of samples in the data set.
+        batch_size: Samples a rank and step; the incomplete last batch of an epoch is dropped when shuffling.
+        shuffle: False for evaluation: in order, nothing dropped, ranks may differ by one sample.
+        seed: Of the run.
+        rank, world_size: This process and their number.
+    """
+
+    def __init__(
+        self, length: int, batch_size: int, shuffle: bool, seed: int = 0, rank: int = 0, world_size: int = 1
+    ) -> None:
+        self.length, self.batch_size, self.shuffle, self.seed = length, batch_size, shuffle, seed
+        self.rank, self.world_size = rank, world_size
+        self.epoch = 0
+        self.first_step = 0
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Full steps of an epoch when shuffling."""
+        return self.length // (self.batch_size * self.world_size)
+
+    def start(self, epoch: int, step: int = 0) -> None:
+        """Begin the next pass at `epoch`, leaving out its first `step` batches (they were done before a resume)."""
+        self.epoch, self.first_step = epoch, step
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        if not self.shuffle:
+            yield from ((0, index) for index in range(self.rank, self.length, self.world_size))
+            return
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, self.epoch))
+        order = torch.randperm(self.length, generator=generator).tolist()
+        used = order[: self.steps_per_epoch * self.batch_size * self.world_size]
+        mine = used[self.rank :: self.world_size]
+        yield from ((self.epoch, index) for index in mine[self.first_step * self.batch_size :])
+
+    def __len__(self) -> int:
+        if self.shuffle:
+            return (self.steps_per_epoch - self.first_step) * self.batch_size
+        return len(range(self.rank, self.length, self.world_size))
+
+
+def build_loader(dataset: SeededImageFolder, sampler: EpochSampler, workers: int, pin_memory: bool) -> DataLoader:
+    """Return a loader of (images uint8 (N, 3, H, W), labels (N,) int64) in the sampler's order."""
+    return DataLoader(
+        dataset,
+        batch_size=sampler.batch_size,
+        sampler=sampler,
+        num_workers=workers,
+        pin_memory=pin_memory,
+        persistent_workers=False,  # a worker that outlives its epoch would keep the sampler's old order
+        drop_last=False,
+    )

@@ -1,0 +1,43 @@
+"""Top-1 and top-5 accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassAccuracy
+
+
+@torch.no_grad()
+def accuracy(
+    models: dict[str, nn.Module], batches: Iterable[tuple[Tensor, Tensor]], num_classes: int, fabric: Fabric
+) -> dict[str, float]:
+    """Measure several networks on the same batches, in eval mode; their training mode is put back.
+
+    Args:
+        models: Networks by name, each images -> logits (N, K).
+        batches: Normalised images (N, 3, H, W) and labels (N,).
+        num_classes: K.
+        fabric: Sums the counts over its processes.
+
+    Returns:
+        {"NAME_top1": .., "NAME_top5": ..} in percent; top-5 is the top-K where there are fewer than five classes.
+    """
+    metrics = {
+        f"{name}_top{k}": MulticlassAccuracy(num_classes, top_k=min(k, num_classes), average="micro").to(fabric.device)
+        for name in models
+        for k in (1, 5)
+    }
+    modes = {name: model.training for name, model in models.items()}
+    for model in models.values():
+        model.eval()
+    for images, labels in batches:
+        for name, model in models.items():
+            logits = model(images)
+            for k in (1, 5):
+                metrics[f"{name}_top{k}"].update(logits, labels)
+    for name, model in models.items():
+        model.train(modes[name])
+    return {name: 100 * float(metric.compute()) for name, metric in metrics.items()}

@@ -1,0 +1,51 @@
+"""Command line of the pretraining; tools/pretrain.sh starts it on one device or on many."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mmengine.config import DictAction
+from rich.console import Console
+from rich.table import Table
+
+from pretrain.console import run_tool
+from pretrain.training.loop import launch_fabric, train
+from pretrain.training.settings import METHODS, load_settings
+
+
+def main() -> None:
+    """Parse the arguments, train each method in turn, and print what they reached."""
+    parser = argparse.ArgumentParser(prog="tools/pretrain.sh", description="Pretrain a backbone.")
+    parser.add_argument("config", help="a file under configs/")
+    parser.add_argument(
+        "--compare", nargs="+", metavar="METHOD", default=[], help=f"train these too: {sorted(METHODS)}"
+    )
+    parser.add_argument("--work-dir", type=Path, help="default: work_dirs/<name of the config>")
+    parser.add_argument("--resume", choices=("auto",), help="go on from the last training state, where there is one")
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="e.g. optim.lr=0.2")
+    arguments = parser.parse_args()
+
+    own = load_settings(arguments.config, arguments.cfg_options)
+    others = [load_settings(arguments.config, arguments.cfg_options, method) for method in arguments.compare]
+    fabric = launch_fabric(own.run.precision)
+    results = []
+    for settings in [own, *others]:
+        folder = (arguments.work_dir or Path("work_dirs") / settings.name) / settings.method.name
+        results.append(train(settings, folder, arguments.resume == "auto", fabric))
+
+    if fabric.is_global_zero:
+        table = Table(title=f"{own.name}: accuracy in %, median of the last epochs", title_justify="left")
+        for heading in ("method", "network", "top-1", "top-5", "train s", "images/s"):
+            table.add_column(heading, justify="left" if heading in ("method", "network") else "right")
+        for result in results:
+            for network in [key.removesuffix("_top1") for key in result["accuracy"] if key.endswith("_top1")]:
+                values = [result["accuracy"][f"{network}_top{k}"] for k in (1, 5)]
+                seconds, speed = result["train_seconds"], result["images_per_second"]
+                row = (f"{values[0]:.2f}", f"{values[1]:.2f}", f"{seconds:.0f}", f"{speed:.1f}")
+                table.add_row(result["method"], network, *row)
+        Console().print(table)
+
+
+if __name__ == "__main__":
+    run_tool(main)

@@ -1,0 +1,190 @@
+"""Settings of a pretraining run: a Python file of plain values, then frozen dataclasses that refuse unknown keys."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_type_hints
+
+from mmengine.config import Config
+from mmengine.config import ConfigDict as FileDict
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from pretrain.automix import AutoMixSettings
+from pretrain.console import UserError, did_you_mean
+from pretrain.data.transforms import TransformSettings
+
+STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, config=STRICT)
+class VanillaSettings:
+    """Training on the clean images alone."""
+
+    name: Literal["vanilla"] = "vanilla"
+
+
+@dataclass(frozen=True, config=STRICT)
+class PolicySettings:
+    """A mixing method of `pretrain.mixups`.
+
+    Attributes:
+        alpha: lambda ~ Beta(alpha, alpha).
+    """
+
+    name: Literal["mixup", "cutmix"]
+    alpha: float = 1.0
+
+
+MethodSettings = Annotated[AutoMixSettings | VanillaSettings | PolicySettings, Field(discriminator="name")]
+
+
+@dataclass(frozen=True, config=STRICT)
+class BackboneSettings:
+    """The network, by timm's name."""
+
+    name: str = "resnet50"
+
+
+@dataclass(frozen=True, config=STRICT)
+class DataSettings:
+    """The images.
+
+    Attributes:
+        root: Folder with train/<class>/ and val/<class>/.
+        prepare: The command that makes it, for the message when it is missing.
+        batch_size: Images a step, over all processes.
+        workers: Loader processes for each training process.
+        transform: See `TransformSettings`.
+    """
+
+    root: str
+    prepare: str = "see docs/pretraining.md"
+    batch_size: int = 256
+    workers: int = 8
+    transform: TransformSettings = TransformSettings()
+
+
+@dataclass(frozen=True, config=STRICT)
+class OptimSettings:
+    """Optimizer and schedule.
+
+    Attributes:
+        name: timm's name; "momentum" is SGD with plain momentum, "sgd" with Nesterov's.
+        lr: Peak learning rate at the stated batch size.
+        min_lr: Learning rate at the end of the cosine.
+        momentum: Of SGD.
+        weight_decay: Applied to every parameter, as PyTorch does.
+        warmup_epochs: Linear warm-up from zero.
+        epochs: Length of the run and horizon of every schedule.
+    """
+
+    name: str = "momentum"
+    lr: float = 0.1
+    min_lr: float = 0.0
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    warmup_epochs: float = 0.0
+    epochs: int = 100
+
+
+@dataclass(frozen=True, config=STRICT)
+class RunSettings:
+    """How a run is carried out.
+
+    Attributes:
+        seed: Decides initial weights, order, augmentation and mixing.
+        precision: Fabric's name, e.g. "32-true", "bf16-mixed".
+        channels_last: Memory layout of the images and of the convolutions' weights.
+        log_every: Steps between lines of the log; only then are losses read from the device.
+        checkpoint_every: Epochs between training states.
+        evaluate_every: Epochs between evaluations; the last epoch is always evaluated.
+    """
+
+    seed: int = 0
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    channels_last: bool = False
+    log_every: int = 50
+    checkpoint_every: int = 1
+    evaluate_every: int = 1
+
+
+@dataclass(frozen=True, config=STRICT)
+class Settings:
+    """Everything a run depends on."""
+
+    name: str
+    data: DataSettings
+    method: MethodSettings
+    backbone: BackboneSettings = BackboneSettings()
+    optim: OptimSettings = OptimSettings()
+    run: RunSettings = RunSettings()
+
+
+def load_settings(path: str | Path, changes: dict[str, Any] | None = None, method: str | None = None) -> Settings:
+    """Read a config file and check every value.
+
+    Args:
+        path: A Python file of plain values; `_base_` inherits from others.
+        changes: Values that replace the file's, by dotted key, e.g. {"optim.lr": 0.2}.
+        method: Replaces the file's method by this one with its default settings (the file's own keeps its settings).
+
+    Raises:
+        UserError: The file does not exist or does not run, or values are unknown, missing or of the wrong type; all of
+            them are named at once.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such config; those of this toolkit are under configs/")
+    try:
+        config = Config.fromfile(str(path), lazy_import=False)
+        config.merge_from_dict(changes or {})
+    except Exception as error:  # the file is code: anything may come out of it
+        raise UserError(f"{path}: the config does not run ({type(error).__name__}: {error})") from error
+    values: dict[str, Any] = FileDict.to_dict(config._cfg_dict)
+    if method and values.get("method", {}).get("name") != method:
+        values["method"] = {"name": method}
+    return _check(values, str(path))
+
+
+def _check(values: dict[str, Any], where: str) -> Settings:
+    try:
+        return TypeAdapter(Settings).validate_python(values)
+    except ValidationError as error:
+        lines = [_describe(problem) for problem in error.errors()]
+        raise UserError(f"{where}: " + "; ".join(lines)) from None
+
+
+def _describe(problem: Any) -> str:
+    """Turn one of pydantic's findings into "key: what is wrong", with a suggestion for a misspelt key."""
+    path = [str(part) for part in problem["loc"]]
+    if problem["type"] == "unexpected_keyword_argument":
+        known = [entry.name for entry in fields(_dataclass_at(path[:-1]))]
+        return f"unknown key '{'.'.join(_without_tags(path))}'{did_you_mean(path[-1], known)}"
+    if problem["type"] == "union_tag_invalid":
+        known = [name.strip("'") for name in problem["ctx"]["expected_tags"].split(", ")]
+        return f"unknown method '{problem['ctx']['tag']}'{did_you_mean(problem['ctx']['tag'], known)}"
+    return f"{'.'.join(_without_tags(path)) or 'the config'}: {problem['msg'].lower()} (is {problem['input']!r})"
+
+
+METHODS: dict[str, Any] = {
+    tag: choice
+    for choice in (AutoMixSettings, VanillaSettings, PolicySettings)
+    for tag in get_args(get_type_hints(choice)["name"])
+}
+
+
+def _without_tags(path: list[str]) -> list[str]:
+    """Drop the method's name that pydantic puts behind "method"."""
+    return [part for i, part in enumerate(path) if not (i == 1 and path[0] == "method" and part in METHODS)]
+
+
+def _dataclass_at(path: list[str]) -> Any:
+    found: Any = Settings
+    for part in path:
+        if part in METHODS and found is None:
+            found = METHODS[part]
+        else:
+            hint = get_type_hints(found)[part]
+            found = hint if is_dataclass(hint) else None
+    return found
