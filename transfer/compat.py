@@ -11,6 +11,7 @@ import importlib.machinery
 import importlib.util
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,165 @@ import torch
 from torch import Tensor
 
 from pretrain.console import UserError
+
+# ---- Detectron2 ---------------------------------------------------------------------------------------------
+#
+# Tag v0.6 (November 2021) and today's main both call themselves 0.6. So a shim asks the source file it is for whether
+# it still holds the passage, not the version. Each takes Detectron2's folder and returns a few words saying what it
+# did, or None where nothing was needed.
+
+INSTALL_DETECTRON2 = "python tools/install_detectron2"
+
+
+@functools.cache
+def prepare_detectron2() -> str:
+    """Make the installed Detectron2 usable, and return one line saying which it is and which shims were applied.
+
+    Call it before the first import from detectron2; `import transfer.d2` does. A second call does nothing more.
+
+    Raises:
+        UserError: If there is no Detectron2, or if it does not import.
+    """
+    folder = detectron2_folder()
+    applied = [done for shim in DETECTRON2_SHIMS if (done := shim(folder))]
+    try:
+        version = importlib.import_module("detectron2").__version__
+        compiled = not isinstance(importlib.import_module("detectron2._C"), CompiledPartMissing)
+    except ModuleNotFoundError as error:
+        if error.name != "detectron2._C":
+            raise UserError(f"{folder}: Detectron2 does not import ({error}); run `{INSTALL_DETECTRON2}`") from error
+        compiled = False
+    except ImportError as error:
+        # Later Detectron2 goes on without its compiled part; that it does not load is worth knowing.
+        compiled = False
+        applied.append(f"its compiled part does not load ({error})")
+    state = "compiled" if compiled else "not compiled"
+    return f"Detectron2 {version}, {state}; shims: {', '.join(applied) or 'none needed'}"
+
+
+def detectron2_folder() -> Path:
+    """Return the folder of the Detectron2 that would be imported, without importing it.
+
+    Raises:
+        UserError: If there is none.
+    """
+    spec = importlib.util.find_spec("detectron2")
+    if spec is None or spec.origin is None:  # a bare folder of that name has no origin
+        raise UserError(f"Detectron2 is not installed for {sys.executable}; run `{INSTALL_DETECTRON2}`")
+    return Path(spec.origin).parent
+
+
+def _holds(folder: Path, file: str, passage: str) -> bool:
+    """Say whether the source file `folder`/`file` is there and holds `passage`."""
+    path = folder / file
+    return path.is_file() and passage in path.read_text(encoding="utf-8")
+
+
+def restore_pil_linear(folder: Path) -> str | None:
+    """Give Pillow 10 and later the name Image.LINEAR back; it always was another name of BILINEAR."""
+    from PIL import Image
+
+    if hasattr(Image, "LINEAR") or not _holds(folder, "data/transforms/transform.py", "Image.LINEAR"):
+        return None
+    vars(Image)["LINEAR"] = vars(Image)["BILINEAR"]
+    return "PIL.Image.LINEAR"
+
+
+def restore_numpy_aliases(folder: Path) -> str | None:
+    """Give NumPy 1.24 and later the names of Python's own types back, those of them that v0.6 uses.
+
+    NumPy 2 has a np.bool of its own, which serves.
+    """
+    import numpy as np
+
+    missing = [kind for kind in (bool, int, float, str) if kind.__name__ not in vars(np)]
+    if not missing or not _holds(folder, "data/datasets/pascal_voc.py", "dtype=np.str)"):
+        return None
+    for kind in missing:
+        setattr(np, kind.__name__, kind)
+    return ", ".join(f"np.{kind.__name__}" for kind in missing)
+
+
+class CompiledPartMissing(ModuleType):
+    """Stands where v0.6 imports `detectron2._C`: lets it import, and names the remedy when an operator is used.
+
+    Faster and Mask R-CNN need none of these operators, NMS and RoIAlign come from torchvision.
+    """
+
+    __file__ = None
+
+    @staticmethod
+    def get_compiler_version() -> str:
+        """Answer Detectron2's list of its environment, which `default_setup` prints."""
+        return "none, Detectron2 is not compiled"
+
+    get_cuda_version = get_compiler_version
+
+    @staticmethod
+    def has_cuda() -> bool:
+        """Say that there are no CUDA operators."""
+        return False
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"detectron2._C.{name}: this Detectron2 has no compiled part (rotated boxes and deformable convolutions "
+            "need it); docs/install.md says how to compile it",
+            name=name,
+            obj=self,
+        )
+
+
+def stand_in_for_compiled_part(folder: Path) -> str | None:
+    """Put a stand-in where v0.6 imports its compiled part, if that is not there or does not load.
+
+    Later versions import without it, and one there would break them: their COCOEvaluator takes its presence for the
+    compiled evaluation.
+    """
+    if not _holds(folder, "layers/rotated_boxes.py", "from detectron2 import _C"):
+        return None
+    importlib.import_module("torch")  # the compiled part finds torch's libraries only once they are loaded
+    try:
+        importlib.import_module("detectron2._C")
+        return None
+    except ImportError as error:
+        absent = isinstance(error, ModuleNotFoundError) and error.name == "detectron2._C"
+        why = "" if absent else f" (the one there does not load: {error})"
+    stand_in = CompiledPartMissing("detectron2._C")
+    sys.modules["detectron2._C"] = stand_in
+    importlib.import_module("detectron2").__dict__["_C"] = stand_in
+    return f"a stand-in for detectron2._C{why}"
+
+
+def official_coco_evaluation(folder: Path) -> str | None:
+    """Let v0.6's COCOEvaluator use pycocotools where its compiled evaluation is missing, as later versions do.
+
+    The same as COCOEvaluator(use_fast_impl=False), for callers too that do not know of it. The figures are the same.
+    """
+    if not isinstance(sys.modules.get("detectron2._C"), CompiledPartMissing):
+        return None
+    from pycocotools.cocoeval import COCOeval
+
+    module = importlib.import_module("detectron2.evaluation.coco_evaluation")
+    module.COCOeval_opt = COCOeval  # type: ignore[attr-defined]
+    return "COCO evaluation by pycocotools"
+
+
+def hush_meshgrid(folder: Path) -> str | None:
+    """Silence torch's note that meshgrid will want its `indexing` named: v0.6's anchors mean today's default."""
+    if not _holds(folder, "modeling/anchor_generator.py", "torch.meshgrid(shifts_y, shifts_x)"):
+        return None
+    warnings.filterwarnings("ignore", message="torch.meshgrid: in an upcoming release", category=UserWarning)
+    return "torch.meshgrid's warning hushed"
+
+
+DETECTRON2_SHIMS: tuple[Callable[[Path], str | None], ...] = (
+    restore_pil_linear,
+    restore_numpy_aliases,
+    stand_in_for_compiled_part,
+    official_coco_evaluation,  # imports detectron2.evaluation, so it comes after those above
+    hush_meshgrid,
+)
+
 
 # ---- mmcv, mmengine and MMDetection ----------------------------------------------------------------------------
 
