@@ -59,7 +59,7 @@ def load_state(
         return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
         raise UserError(f"{path}: not a training state ({error}); remove it to start this run anew") from error
     if different := _differences(state["settings"], settings):
         raise UserError(

@@ -141,7 +141,7 @@ class _Run:
                     losses = self._step(step, images, labels)
                     step += 1
                     if step % self.settings.run.log_every == 0 or step == self.total:
-                        values = {key: float(value) for key, value in losses._asdict().items()}
+                        values = {key: value.item() for key, value in losses._asdict().items()}
                         require_finite(values, step)
                         if log:
                             log.write(step, lr=self.optimizer.param_groups[0]["lr"], **values)

@@ -1,0 +1,127 @@
+"""The loop: what it writes, that a killed run goes on bit for bit, and what it refuses."""
+
+import json
+import math
+
+import pytest
+import torch
+from pretrain import load_backbone
+from pretrain.automix import load_mix_block
+from pretrain.console import UserError
+from pretrain.training import loop
+from pretrain.training.logbook import read_log
+from pretrain.training.loop import launch_fabric, train
+from pretrain.training.settings import load_settings
+from safetensors.torch import load_file
+
+
+class Killed(Exception):
+    """Stands for a kill in the middle of a step."""
+
+
+@pytest.fixture
+def fabric():
+    return launch_fabric("32-true")
+
+
+def _weights(folder):
+    return {path.stem: load_file(path) for path in sorted((folder / "export").glob("*.safetensors"))}
+
+
+def test_a_run_learns_and_leaves_what_the_next_rooms_read(config, tmp_path, fabric):
+    settings = load_settings(config, {"optim.epochs": 8}, method="vanilla")
+    result = train(settings, tmp_path / "run", resume=False, fabric=fabric)
+    assert result["accuracy"]["model_top1"] > 60  # three classes told apart by brightness; chance is 33
+    assert result["steps"] == 8 * (33 // 8)
+
+    model, card = load_backbone(tmp_path / "run/export/model")
+    assert card.classes == ("class0", "class1", "class2")
+    assert card.metrics["top1"] == result["accuracy"]["model_top1"]
+    assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
+    entries = read_log(tmp_path / "run")
+    assert [e["step"] for e in entries if "total" in e] == list(range(1, 33))
+    # The cosine goes from lr to 0: the rate at step t is lr (1 + cos(pi t / T)) / 2.
+    assert entries[8]["lr"] == pytest.approx(0.02 * (1 + math.cos(math.pi * (entries[8]["step"] - 1) / 32)) / 2)
+
+
+@pytest.mark.parametrize("killed_at", [4, 6, 11])
+def test_a_killed_run_goes_on_bit_for_bit(config, tmp_path, fabric, monkeypatch, killed_at):
+    settings = load_settings(config, {"optim.epochs": 3})
+    train(settings, tmp_path / "whole", resume=False, fabric=fabric)
+
+    real_step = loop._Run._step
+
+    def dying_step(run, step, images, labels):
+        if step == killed_at:
+            raise Killed
+        return real_step(run, step, images, labels)
+
+    monkeypatch.setattr(loop._Run, "_step", dying_step)
+    with pytest.raises(Killed):
+        train(settings, tmp_path / "killed", resume=False, fabric=fabric)
+    monkeypatch.setattr(loop._Run, "_step", real_step)
+    torch.rand(3)  # the global generator is elsewhere in the second sitting
+    train(settings, tmp_path / "killed", resume=True, fabric=fabric)
+
+    whole, killed = _weights(tmp_path / "whole"), _weights(tmp_path / "killed")
+    assert set(whole) == set(killed) == {"teacher", "student", "mix_block"}
+    for name, tensors in whole.items():
+        assert all(torch.equal(tensor, killed[name][key]) for key, tensor in tensors.items()), name
+    without_times = [
+        [{k: v for k, v in e.items() if k != "elapsed"} for e in read_log(tmp_path / f)] for f in ("whole", "killed")
+    ]
+    assert without_times[0] == without_times[1]
+    assert load_mix_block(tmp_path / "killed/export/mix_block").settings.in_channels == 256
+
+
+def test_workers_do_not_change_the_run(config, tmp_path, fabric):
+    for workers in (0, 2):
+        settings = load_settings(config, {"data.workers": workers, "optim.epochs": 1}, method="cutmix")
+        train(settings, tmp_path / str(workers), resume=False, fabric=fabric)
+    a, b = (_weights(tmp_path / str(workers))["model"] for workers in (0, 2))
+    assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_a_finished_run_is_not_trained_again(config, tmp_path, fabric, monkeypatch):
+    settings = load_settings(config, {"optim.epochs": 1}, method="vanilla")
+    first = train(settings, tmp_path / "run", resume=True, fabric=fabric)
+    monkeypatch.setattr(loop._Run, "_step", None)
+    assert train(settings, tmp_path / "run", resume=True, fabric=fabric) == first
+
+
+def test_refusals(config, tmp_path, fabric):
+    settings = load_settings(config, {"optim.epochs": 1}, method="vanilla")
+    train(settings, tmp_path / "run", resume=False, fabric=fabric)
+    with pytest.raises(UserError, match="a run is here already; add --resume auto"):
+        train(settings, tmp_path / "run", resume=False, fabric=fabric)
+    other = load_settings(config, {"optim.epochs": 2}, method="vanilla")
+    with pytest.raises(UserError, match="optim.epochs was 1, is 2"):
+        train(other, tmp_path / "run", resume=True, fabric=fabric)
+    (tmp_path / "run/state.pth").write_bytes(b"half a file")
+    with pytest.raises(UserError, match="not a training state"):
+        train(settings, tmp_path / "run", resume=True, fabric=fabric)
+    with pytest.raises(UserError, match="exceeds the 33 training images"):
+        train(load_settings(config, {"data.batch_size": 64}), tmp_path / "big", resume=False, fabric=fabric)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(config, tmp_path, fabric):
+    settings = load_settings(config, {"optim.lr": 1e20}, method="vanilla")
+    with pytest.raises(UserError, match="is not finite; lower optim.lr"):
+        train(settings, tmp_path / "run", resume=False, fabric=fabric)
+    assert not (tmp_path / "run/result.json").exists()
+
+
+def test_missing_data_shows_the_tree_and_the_command(config, tmp_path, fabric):
+    settings = load_settings(config, {"data.root": str(tmp_path / "absent"), "data.prepare": "make it"})
+    with pytest.raises(UserError) as caught:
+        train(settings, tmp_path / "run", resume=False, fabric=fabric)
+    for part in ("train/<class>/*.jpg", "no such folder", "make it"):
+        assert part in str(caught.value)
+
+
+def test_a_log_cut_short_by_a_kill_is_read(tmp_path):
+    (tmp_path / "log.jsonl").write_text(json.dumps({"step": 1}) + "\n" + '{"step": 2, "to')
+    assert read_log(tmp_path) == [{"step": 1}]
+    (tmp_path / "log.jsonl").write_text('{"step": 1, "to\n' + json.dumps({"step": 2}) + "\n")
+    with pytest.raises(UserError, match="line 1 is damaged"):
+        read_log(tmp_path)
