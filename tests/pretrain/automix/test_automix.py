@@ -5,12 +5,13 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional as F
+from torch.testing import assert_close
+
 from pretrain.automix import AutoMix, AutoMixSettings, MixBlock
 from pretrain.automix.losses import mask_ratio_loss, mixed_cross_entropy
 from pretrain.automix.momentum import cosine_momentum
 from pretrain.backbones import build_backbone, stage_channels, stage_features
-from torch.nn import functional as F
-from torch.testing import assert_close
 
 N, CLASSES = 4, 5
 

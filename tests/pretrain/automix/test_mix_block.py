@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.testing import assert_close
+
 from pretrain.automix import MixBlock, load_mix_block, save_mix_block
 from pretrain.console import UserError
-from torch.testing import assert_close
 
 CASES_FOLDER = Path(os.environ.get("AUTOMIX_CASES", Path(__file__).parents[2] / "cases" / "mix_block"))
 CASES = torch.load(CASES_FOLDER / "cases.pt", weights_only=True)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+
 from pretrain import build_backbone, load_backbone
 from pretrain.backbones import BackboneCard, export_backbone, read_card, read_weights, stage_channels, stage_features
 from pretrain.console import UserError

@@ -1,6 +1,7 @@
 """Order, sharing and resuming of samples."""
 
 import pytest
+
 from pretrain.console import UserError
 from pretrain.data.datasets import open_image_folder
 from pretrain.data.loaders import EpochSampler

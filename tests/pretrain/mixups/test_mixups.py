@@ -2,12 +2,13 @@
 
 import pytest
 import torch
-from pretrain import mixups
-from pretrain.console import UserError
-from pretrain.mixups.policy import sample_lam
 from scipy import stats
 from torch.nn import functional as F
 from torch.testing import assert_close
+
+from pretrain import mixups
+from pretrain.console import UserError
+from pretrain.mixups.policy import sample_lam
 
 N, HEIGHT, WIDTH = 5, 24, 40
 

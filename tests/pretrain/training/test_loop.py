@@ -5,6 +5,8 @@ import math
 
 import pytest
 import torch
+from safetensors.torch import load_file
+
 from pretrain import load_backbone
 from pretrain.automix import load_mix_block
 from pretrain.console import UserError
@@ -12,7 +14,6 @@ from pretrain.training import loop
 from pretrain.training.logbook import read_log
 from pretrain.training.loop import launch_fabric, train
 from pretrain.training.settings import load_settings
-from safetensors.torch import load_file
 
 
 class Killed(Exception):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from pretrain.automix import AutoMixSettings
 from pretrain.console import UserError
 from pretrain.training.settings import load_settings
