@@ -165,20 +165,28 @@ def official_coco_evaluation(folder: Path) -> str | None:
     return "COCO evaluation by pycocotools"
 
 
-def hush_meshgrid(folder: Path) -> str | None:
-    """Silence torch's note that meshgrid will want its `indexing` named: v0.6's anchors mean today's default."""
-    if not _holds(folder, "modeling/anchor_generator.py", "torch.meshgrid(shifts_y, shifts_x)"):
-        return None
-    warnings.filterwarnings("ignore", message="torch.meshgrid: in an upcoming release", category=UserWarning)
-    return "torch.meshgrid's warning hushed"
+def hush_torch_notes(folder: Path) -> str | None:
+    """Silence two notes of torch that no user can act on.
+
+    v0.6's anchors call meshgrid without `indexing`, and mean what is today's default; every version compiles its box
+    regression with torch.jit.script, which torch 2.14 calls deprecated at each import.
+    """
+    hushed = []
+    if _holds(folder, "modeling/anchor_generator.py", "torch.meshgrid(shifts_y, shifts_x)"):
+        warnings.filterwarnings("ignore", message="torch.meshgrid: in an upcoming release", category=UserWarning)
+        hushed.append("meshgrid")
+    if _holds(folder, "modeling/box_regression.py", "@torch.jit.script"):
+        warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated", category=FutureWarning)
+        hushed.append("jit.script")
+    return f"torch's notes on {' and '.join(hushed)} hushed" if hushed else None
 
 
 DETECTRON2_SHIMS: tuple[Callable[[Path], str | None], ...] = (
+    hush_torch_notes,
     restore_pil_linear,
     restore_numpy_aliases,
     stand_in_for_compiled_part,
     official_coco_evaluation,  # imports detectron2.evaluation, so it comes after those above
-    hush_meshgrid,
 )
 
 
