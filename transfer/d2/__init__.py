@@ -1,4 +1,7 @@
-"""Fine-tuning in Detectron2. Importing this package makes the installed Detectron2 usable (transfer.compat)."""
+"""Faster R-CNN in Detectron2: config, exact weights, data, training, evaluation.
+
+Importing this package makes the installed Detectron2 importable first (transfer.compat), whatever its version.
+"""
 
 from transfer.compat import prepare_detectron2
 
