@@ -42,7 +42,7 @@ def train_transform(settings: TransformSettings) -> v2.Transform:
     return v2.Compose([v2.PILToTensor(), *crop, v2.RandomHorizontalFlip()])
 
 
-def test_transform(settings: TransformSettings) -> v2.Transform:
+def eval_transform(settings: TransformSettings) -> v2.Transform:
     """Return resize and centre crop, PIL image to uint8 tensor (3, size, size)."""
     short_side = round(settings.size / settings.test_crop_ratio)
     return v2.Compose([v2.PILToTensor(), v2.Resize(short_side, antialias=True), v2.CenterCrop(settings.size)])

@@ -26,7 +26,7 @@ from pretrain.console import UserError, progress
 from pretrain.data.datasets import open_image_folder
 from pretrain.data.loaders import EpochSampler, build_loader
 from pretrain.data.seeds import derive_seed
-from pretrain.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Normalise, test_transform, train_transform
+from pretrain.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Normalise, eval_transform, train_transform
 from pretrain.evaluation.accuracy import accuracy
 from pretrain.files import read_json, write_json
 from pretrain.training.checkpoint import FILE_NAME, load_state, save_state
@@ -73,7 +73,7 @@ def train(settings: Settings, folder: Path, resume: bool, fabric: Fabric) -> dic
     train_set, val_set = open_image_folder(
         settings.data.root,
         train_transform(settings.data.transform),
-        test_transform(settings.data.transform),
+        eval_transform(settings.data.transform),
         settings.run.seed,
         settings.data.prepare,
     )

@@ -1,0 +1,116 @@
+"""Pictures of a pretraining: curves, and what the Mix Block makes of a pair over lambda."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from pretrain.automix import MixBlock
+from pretrain.backbones import stage_features
+
+COLOURS = {"automix": "#0072b2", "vanilla": "#d55e00", "random": "#7f7f7f", "mixup": "#009e73", "cutmix": "#cc79a7"}
+DRAWN_LAMBDAS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0)
+
+
+def draw_curves(
+    logs: dict[str, list[dict[str, Any]]], branches: dict[str, str], per_epoch: int | None = None
+) -> Figure:
+    """Draw the losses by step and the top-1 accuracy by step and by training time.
+
+    Args:
+        logs: For each method the entries of its log (`read_log`).
+        branches: For each method the network whose accuracy is its result; others of the method are drawn thinner.
+        per_epoch: Steps an epoch, to print epochs on the upper axis; left out where None.
+    """
+    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    losses, by_step, by_time = figure.subplots(1, 3)
+    for method, entries in logs.items():
+        colour = COLOURS.get(method, "black")
+        steps = [entry for entry in entries if "total" in entry]
+        for key, style in (("ce", "-"), ("mixed_ce", "--"), ("generation_ce", ":")):
+            if steps and key in steps[0]:
+                label = f"{method}: {key.replace('_', ' ')}"
+                losses.plot([e["step"] for e in steps], [e[key] for e in steps], style, color=colour, lw=1, label=label)
+        epochs = [entry for entry in entries if "epoch" in entry]
+        for key in [key for key in epochs[-1] if key.endswith("_top1")]:
+            network = key.removesuffix("_top1")
+            main = network == branches[method]
+            look = {"color": colour, "lw": 2 if main else 1, "ls": "-" if main else "--", "marker": "o", "ms": 3}
+            label = method if network == "model" else f"{method}, {network}"
+            by_step.plot([e["step"] for e in epochs], [e[key] for e in epochs], label=label, **look)
+            by_time.plot([e["elapsed"] for e in epochs], [e[key] for e in epochs], label=label, **look)
+    losses.set(xlabel="step", ylabel="loss", title="Losses", ylim=(0, None))
+    by_step.set(xlabel="step", ylabel="top-1 accuracy (%)", title="Validation, equal steps", ylim=(0, None))
+    by_time.set(xlabel="training time (s)", title="Validation, equal time", ylim=(0, None))
+    if per_epoch:
+        upper = by_step.secondary_xaxis("top", functions=(lambda s: s / per_epoch, lambda e: e * per_epoch))
+        upper.tick_params(labelsize=7)
+        by_step.set_title("Validation, equal steps (above: epochs)")
+    for axes in (losses, by_step, by_time):
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(fontsize=7, frameon=False)
+    return figure
+
+
+@torch.no_grad()
+def mix_over_lambda(
+    teacher: nn.Module, block: MixBlock, images: Tensor, layer: int, lambdas: Sequence[float] = DRAWN_LAMBDAS
+) -> tuple[Tensor, Tensor]:
+    """Mix neighbours: image 0 with 1, 2 with 3, and so on, for every lambda.
+
+    Args:
+        teacher: Whose feature maps the Mix Block reads.
+        block: The Mix Block.
+        images: (2 P, 3, H, W) float, normalised.
+        layer: The stage the Mix Block was trained on.
+        lambdas: Shares of the first image.
+
+    Returns:
+        Mixed images (P, L, 3, H, W), normalised, and the masks of the first images (P, L, 1, H, W).
+    """
+    teacher.eval()
+    block.eval()
+    features = stage_features(teacher, images, layer)
+    partners = torch.arange(len(images)) ^ 1
+    size = (images.shape[-2], images.shape[-1])
+    masks = torch.stack([block(features, partners, lam, size) for lam in lambdas], dim=1)[::2]
+    first, second = images[::2, None], images[1::2, None]
+    return masks * first + (1 - masks) * second, masks
+
+
+def draw_mixes(
+    pairs: Tensor, mixed: Tensor, masks: Tensor, lambdas: Sequence[float] = DRAWN_LAMBDAS, credit: str = ""
+) -> Figure:
+    """Draw for each pair a row of mixed images and a row of masks over lambda.
+
+    Args:
+        pairs: (2 P, 3, H, W) in [0, 1]: the images that were mixed, neighbours belonging together.
+        mixed: (P, L, 3, H, W) in [0, 1].
+        masks: (P, L, 1, H, W) in [0, 1], the weight of a pair's first image.
+        lambdas: The L shares that were asked for.
+        credit: A line below the picture.
+    """
+    rows, columns = 2 * len(mixed), len(lambdas) + 2
+    figure = Figure(figsize=(1.15 * columns, 1.22 * rows + 0.3), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for pair in range(len(mixed)):
+        upper, lower = grid[2 * pair], grid[2 * pair + 1]
+        for column, source, name in ((0, 2 * pair, "image i"), (columns - 1, 2 * pair + 1, "image j")):
+            upper[column].imshow(pairs[source].permute(1, 2, 0).numpy())
+            upper[column].set_title(name, fontsize=8)
+        for column, lam in enumerate(lambdas, start=1):
+            mask = masks[pair, column - 1, 0]
+            upper[column].imshow(mixed[pair, column - 1].permute(1, 2, 0).numpy())
+            upper[column].set_title(f"$\\lambda$ = {lam:g}", fontsize=8)
+            lower[column].imshow(mask.numpy(), vmin=0, vmax=1, cmap="viridis")
+            lower[column].set_title(f"mask mean {float(mask.mean()):.2f}", fontsize=7)
+    if credit:
+        figure.supxlabel(credit, fontsize=7)
+    return figure

@@ -1,0 +1,49 @@
+"""The whole chain at the size of a laptop: `make quickstart`.
+
+    python tools/quickstart                    run what is not done yet, then write report.html
+    python tools/quickstart --list             print the commands
+    python tools/quickstart --report-only      write the report again
+
+Every stage is a command that can be typed by itself. Ctrl-C at any time; the same command goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+
+from report import print_summary, write_report
+from stages import ROOT, plan, run
+
+from pretrain.console import run_tool
+from pretrain.files import require_free_space
+
+NEEDED_BYTES = 900 * 2**20
+
+
+def main() -> None:
+    """Parse the arguments, run the stages, write and print the report."""
+    parser = argparse.ArgumentParser(
+        prog="tools/quickstart", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/quickstart"), help="inside the repository")
+    parser.add_argument("--list", action="store_true", help="print the commands and stop")
+    parser.add_argument("--report-only", action="store_true", help="write report.html from what is there")
+    arguments = parser.parse_args()
+
+    stages = plan(arguments.work_dir)
+    if arguments.list:
+        print("\n".join(shlex.join(stage.command) for stage in stages))
+        return
+    folder = ROOT / arguments.work_dir
+    if not arguments.report_only:
+        require_free_space(folder, NEEDED_BYTES, "the quickstart")
+        run(stages, folder / "stages")
+    page = write_report(folder, stages)
+    print_summary(folder)
+    print(f"\nreport: {page.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    run_tool(main)

