@@ -1,0 +1,52 @@
+# Everything a person types most days. `make` alone lists it.
+#
+# PYTHON=python3.12 make setup   uses this Python for .venv (3.10 to 3.13)
+
+BIN := .venv/bin
+PYTHON_FILES := $(shell grep -lE '^\#!.*python' tools/* 2>/dev/null | grep -v '\.py$$') $(wildcard tools/*.py benchmarks/*.py)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart test test-fast lint format bench doctor lock clean clean-venv
+
+help: ## list these targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+setup: ## make .venv and install everything (3 minutes, 6.5 GB; does nothing where that is done)
+	@tools/setup.sh
+
+quickstart: setup ## the whole chain on the built-in demo pictures, ends with work_dirs/quickstart/report.html
+	@$(BIN)/python tools/quickstart
+
+test: setup ## all tests
+	@$(BIN)/python -m pytest
+
+test-fast: setup ## the tests that take less than ten seconds each
+	@$(BIN)/python -m pytest -m "not slow"
+
+lint: setup ## formatting, ruff, types, import rules
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/mypy --scripts-are-modules $(PYTHON_FILES)
+	@$(BIN)/lint-imports
+
+format: setup ## rewrite the code in the project's format
+	@$(BIN)/ruff check -q --fix-only .
+	@$(BIN)/ruff format .
+
+bench: setup ## every benchmark under benchmarks/
+	@set -e; for file in $(wildcard benchmarks/*.py); do echo "== $$file"; $(BIN)/python $$file; done
+
+doctor: ## versions, devices, data sets; what is missing and the command that mends it
+	@test -x $(BIN)/python || { echo "error: there is no .venv yet; run: make setup" >&2; exit 1; }
+	@$(BIN)/python tools/doctor.py
+
+lock: ## renew requirements.lock after a change in pyproject.toml (needs uv)
+	uv pip compile --universal --python-version 3.10 --extra cpu --extra dev --no-annotate pyproject.toml -o requirements.lock
+
+clean: ## remove caches; data, runs and .venv stay
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info
+	find pretrain transfer wsol tools tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+clean-venv: ## remove .venv
+	rm -rf .venv
