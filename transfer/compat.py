@@ -215,6 +215,7 @@ def prepare_mmcv() -> str:
 
     if not (2, 0) <= _release(mmcv.__version__) < (2, 2):
         raise UserError(f"mmcv {mmcv.__version__}: mmdet 3.3 accepts 2.0 and 2.1 only; {MMDET_REMEDY}")
+    warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated", category=FutureWarning)
     reason = _why_not_compiled()
     if reason is None:
         return f"mmcv {mmcv.__version__}, compiled; no shim"
