@@ -38,7 +38,7 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
 
 
 @contextmanager
-def progress(description: str, total: int, done: int = 0) -> Iterator[Callable[..., None]]:
+def progress(description: str, total: int, done: int = 0, visible: bool = True) -> Iterator[Callable[..., None]]:
     """Show progress with elapsed and remaining time: a bar on a terminal, else a line every 15 seconds.
 
     Yields:
@@ -48,7 +48,11 @@ def progress(description: str, total: int, done: int = 0) -> Iterator[Callable[.
         description: What is being done, a few words.
         total: Number of steps in all.
         done: Steps done in an earlier sitting; the estimate of the time left does not count them.
+        visible: False shows nothing, for all processes of a run but the first.
     """
+    if not visible:
+        yield lambda steps=1, note="": None
+        return
     console = Console(stderr=True, highlight=False)
     if console.is_terminal:
         columns = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import platform
 import statistics
@@ -18,6 +19,7 @@ import torchvision
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from pretrain.automix import AutoMix, save_mix_block
@@ -44,8 +46,11 @@ def launch_fabric(precision: str) -> Fabric:
     env = os.environ
     devices = int(env.get("LOCAL_WORLD_SIZE", env.get("SLURM_NTASKS_PER_NODE", 1)))
     nodes = int(env.get("GROUP_WORLD_SIZE", env.get("SLURM_NNODES", 1)))
-    # Batch-norm statistics stay each rank's own, as in the authors' code.
-    strategy = DDPStrategy(broadcast_buffers=False) if devices * nodes > 1 else "auto"
+    # Batch-norm statistics stay each rank's own, as in the authors' code. Newer versions of torch rename the argument.
+    arguments = inspect.signature(DistributedDataParallel).parameters
+    own_statistics = "forward_sync_buffers" if "forward_sync_buffers" in arguments else "broadcast_buffers"
+    options: dict[str, Any] = {own_statistics: False}
+    strategy = DDPStrategy(**options) if devices * nodes > 1 else "auto"
     fabric = Fabric(accelerator="auto", devices=devices, num_nodes=nodes, strategy=strategy, precision=precision)  # type: ignore[arg-type]
     fabric.launch()
     return fabric
@@ -132,7 +137,7 @@ class _Run:
         """Train from `step` to the end; return the training seconds over all sittings, evaluation left out."""
         log = Logbook(self.folder, step) if self.fabric.is_global_zero else None
         name = f"{self.settings.name}/{self.settings.method.name}"
-        with progress(name, self.total, step) as advance:
+        with progress(name, self.total, step, visible=self.fabric.is_global_zero) as advance:
             while step < self.total:
                 epoch, offset = divmod(step, self.sampler.steps_per_epoch)
                 self.sampler.start(epoch, offset)

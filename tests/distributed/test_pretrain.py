@@ -1,0 +1,45 @@
+"""Two processes over gloo, started as a user starts them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pretrain.training.logbook import read_log
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_network(tmp_path):
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for label in range(2):
+            folder = tmp_path / "images" / split / str(label)
+            folder.mkdir(parents=True)
+            for i in range(9):
+                pixels = rng.integers(0, 60, (32, 32, 3)) + 120 * label
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i}.png")
+    config = tmp_path / "config.py"
+    config.write_text(
+        f'name = "two"\ndata = dict(root="{tmp_path}/images", batch_size=8, workers=0, transform=dict(size=32))\n'
+        'backbone = dict(name="resnet10t")\nmethod = dict(name="automix", momentum=0.8)\n'
+        "optim = dict(lr=0.02, epochs=2)\nrun = dict(log_every=1)\n"
+    )
+    environment = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "MASTER_PORT": "29533"}
+    command = [ROOT / "tools/pretrain.sh", config, "2", "--work-dir", tmp_path / "run"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "run/automix/result.json").read_text())
+    assert result["environment"]["device"] == "2 x cpu"
+    assert result["steps"] == 2 * (18 // 8)
+    entries = read_log(tmp_path / "run/automix")
+    assert [e["step"] for e in entries if "total" in e] == [1, 2, 3, 4]  # one log, written by the first process
+    evaluated = [e for e in entries if "epoch" in e]
+    # 18 validation images over two ranks: accuracies are multiples of 1/18 only if none was counted twice.
+    assert all(abs(e["student_top1"] * 18 / 100 - round(e["student_top1"] * 18 / 100)) < 1e-4 for e in evaluated)
