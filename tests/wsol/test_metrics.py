@@ -36,9 +36,7 @@ def test_iou_is_shared_pixels_over_all_pixels(first: list, second: list) -> None
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    st.lists(st.integers(0, 255), min_size=SIDE * SIDE, max_size=SIDE * SIDE), st.lists(box, min_size=1, max_size=3)
-)
+@given(st.lists(st.integers(0, 255), min_size=SIDE * SIDE, max_size=SIDE * SIDE), st.lists(box, min_size=1, max_size=3))
 def test_best_iou_is_the_best_pair_at_each_threshold(values: list, true: list) -> None:
     pixels = np.array(values, dtype=np.uint8).reshape(SIDE, SIDE)
     metric = MaxBoxAcc(0.13)

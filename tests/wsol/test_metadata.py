@@ -1,0 +1,171 @@
+"""Reading CUB and wsolevaluation's files; every mistake in them names its file and line."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pretrain.console import UserError
+from wsol.metadata import (
+    ImageRecord,
+    boxes_digest,
+    find_image,
+    image_size,
+    match_classes,
+    read_classes,
+    read_cub,
+    read_metadata,
+    read_split,
+)
+
+
+def test_cub_and_metadata_tell_the_same(tree, metadata: Path) -> None:
+    from_tree, from_metadata = read_cub(tree.root, "test"), read_metadata(metadata)
+    assert [record.image_id for record in from_tree] == tree.ids[1::2]
+    for one, other in zip(from_tree, from_metadata, strict=True):
+        assert (one.image_id, one.label, one.size) == (other.image_id, other.label, other.size)
+        np.testing.assert_array_equal(one.boxes, other.boxes)
+    assert boxes_digest(from_tree, 224) == boxes_digest(from_metadata, 224)
+    assert [record.image_id for record in read_cub(tree.root, "train")] == tree.ids[0::2]
+
+
+def test_the_digest_is_of_the_resized_boxes_as_little_endian_int64(tree) -> None:
+    packed = b""
+    for (x, y, w, h), (width, height) in list(zip(tree.boxes.tolist(), tree.sizes))[1::2]:
+        corners = (x, width), (y, height), (x + w, width), (y + h, height)
+        packed += struct.pack("<4q", *(int(value * 224 / side) for value, side in corners))
+    assert boxes_digest(read_cub(tree.root, "test"), 224) == hashlib.sha256(packed).hexdigest()
+
+
+def test_boxes_are_scaled_and_truncated() -> None:
+    # The first image of CUB's metadata: 60, 27, 385, 331 on 500 x 335 pixels.
+    record = ImageRecord("a.jpg", 0, (500, 335), np.array([[60, 27, 385, 331]]))
+    assert record.boxes_at(224, 224).tolist() == [[26, 18, 172, 221]]
+
+
+def test_several_boxes_of_an_image(metadata: Path) -> None:
+    path = metadata / "localization.txt"
+    first = path.read_text().splitlines()[0].split(",")[0]
+    path.write_text(path.read_text() + f"\n{first},1,2,3,4\n\n")
+    assert read_metadata(metadata)[0].boxes[1].tolist() == [1, 2, 3, 4]
+    assert len(read_metadata(metadata)[1].boxes) == 1
+
+
+def test_a_split_is_found_where_it_lies(tree, metadata: Path) -> None:
+    assert read_split(tree.root, None, "test")[1] == "CUB_200_2011"
+    assert read_split(tree.root, metadata, "test")[1] == "metadata"
+    assert len(read_split(None, metadata.parent, "test")[0]) == 6
+    inside = tree.root / "metadata" / "test"
+    inside.parent.mkdir()
+    metadata.rename(inside)
+    assert read_split(tree.root, None, "test")[1] == "metadata"
+    with pytest.raises(UserError, match="unknown split 'tset'"):
+        read_split(tree.root, None, "tset")
+    with pytest.raises(UserError, match="no split 'val'"):
+        read_split(tree.root, None, "val")
+    with pytest.raises(UserError, match="--metadata"):
+        read_split(None, None, "test")
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "text", "words"),
+    [
+        ("class_labels.txt", 2, "{id}", "2 fields are due"),
+        ("class_labels.txt", 2, "{id},one", "numbers from 0"),
+        ("class_labels.txt", 2, "{id},1.5", "whole numbers"),
+        ("class_labels.txt", 2, "{id},-1", "numbers from 0"),
+        ("class_labels.txt", 2, "other.jpg,1", "not in image_ids.txt"),
+        ("class_labels.txt", 2, "{first},1", "second time"),
+        ("image_ids.txt", 2, "{first}", "second time"),
+        ("image_sizes.txt", 3, "{id},100,0", "100 x 0 pixels"),
+        ("image_sizes.txt", 3, "{id},100", "fields are due"),
+        ("image_sizes.txt", 3, "{id},nan,100", "numbers from 0"),
+        ("localization.txt", 4, "{id},5,5,4,9", "x0 <= x1"),
+        ("localization.txt", 4, "{id},5,-5,9,9", "numbers from 0"),
+        ("localization.txt", 4, "{id},mask.png,ignore.png", "fields are due|not in image_ids"),
+    ],
+)
+def test_a_wrong_line_of_the_metadata_is_named(metadata: Path, name: str, line: int, text: str, words: str) -> None:
+    path = metadata / name
+    lines = path.read_text().splitlines()
+    ids = (metadata / "image_ids.txt").read_text().splitlines()
+    lines[line - 1] = text.format(id=ids[line - 1], first=ids[0])
+    path.write_text("\n".join(lines))
+    with pytest.raises(UserError, match=words) as caught:
+        read_metadata(metadata)
+    assert f"{path}, line {line}:" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "text", "words"),
+    [
+        ("images.txt", 2, "2", "2 fields are due"),
+        ("images.txt", 2, "1 x.jpg", "second time"),
+        ("image_class_labels.txt", 2, "2 0", "counts from 1"),
+        ("image_class_labels.txt", 2, "99 1", "not in images.txt"),
+        ("train_test_split.txt", 3, "3 2", r"1 \(train\) or 0 \(test\)"),
+        ("bounding_boxes.txt", 4, "4 1.0 2.0 3.0", "5 fields are due"),
+        ("bounding_boxes.txt", 4, "4 1.0 2.0 3.0 x", "numbers from 0"),
+        ("classes.txt", 2, "5 005.x", "2 is due"),
+    ],
+)
+def test_a_wrong_line_of_cub_is_named(tree, name: str, line: int, text: str, words: str) -> None:
+    path = tree.root / name
+    lines = path.read_text().splitlines()
+    lines[line - 1] = text
+    path.write_text("\n".join(lines))
+    with pytest.raises(UserError, match=words) as caught:
+        read_classes(tree.root) if name == "classes.txt" else read_cub(tree.root, "test")
+    assert f"{path}, line {line}:" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["class_labels.txt", "image_sizes.txt", "localization.txt"])
+def test_a_missing_line_is_named_by_its_image(metadata: Path, name: str) -> None:
+    path = metadata / name
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(lines[:-1]))
+    with pytest.raises(UserError, match="no line for '.*jpg'"):
+        read_metadata(metadata)
+
+
+def test_missing_files_are_told_with_what_is_there(tree, metadata: Path, tmp_path: Path) -> None:
+    (metadata / "localization.txt").unlink()
+    with pytest.raises(UserError, match=r"no localization\.txt; .*it holds class_labels\.txt"):
+        read_metadata(metadata)
+    with pytest.raises(UserError, match="it holds nothing.*prepare_demo"):
+        read_cub(tmp_path / "nowhere")
+    (metadata / "localization.txt").write_text("")
+    (metadata / "image_ids.txt").write_text("\n")
+    with pytest.raises(UserError, match="no image in it"):
+        read_metadata(metadata)
+    (metadata / "image_ids.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="not UTF-8"):
+        read_metadata(metadata)
+
+
+def test_images_below_images_or_below_the_root(tree, tmp_path: Path) -> None:
+    assert find_image(tree.root, tree.ids[0]) == tree.root / "images" / tree.ids[0]
+    assert find_image(tree.root / "images", tree.ids[0]) == tree.root / "images" / tree.ids[0]
+    with pytest.raises(UserError, match="no such image"):
+        find_image(tree.root, "x.jpg")
+    assert image_size(tree.root / "images" / tree.ids[0]) == tree.sizes[0]
+    with pytest.raises(UserError, match=r"images\.txt: not a readable image"):
+        image_size(tree.root / "images.txt")
+
+
+def test_classes_are_matched_by_name_without_their_numbers(tree) -> None:
+    names = read_classes(tree.root)
+    assert names == ["Black_footed_Albatross", "Laysan_Albatross", "Sooty_Albatross"]
+    found = match_classes(["001.a", "002.b"], ["c", "017.b", "a"])
+    assert found.tolist() == [2, 1]
+    with pytest.raises(UserError, match=r"1 of the data's 2 classes .* 2: d; train"):
+        match_classes(["001.a", "002.d"], ["a", "b"])
+    with pytest.raises(UserError, match=r"4 of .*: d, e, f, \.\.\.;"):
+        match_classes(["d", "e", "f", "g"], ["a"])
+    with pytest.raises(UserError, match="checkpoint has two classes of the name 'a'"):
+        match_classes(["a"], ["001.a", "002.a"])
