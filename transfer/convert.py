@@ -136,13 +136,13 @@ def target_name(name: str, target: str, head: str) -> str:
     return f"roi_heads.{new}" if last_stage else f"backbone.{new}"
 
 
-def save(converted: Converted, out_path: str | Path, verification: dict[str, float] | None = None) -> Path:
+def save(converted: Converted, out_path: str | Path, verification: dict[str, Any] | None = None) -> Path:
     """Write OUT.pth (a plain dict of tensors) and OUT.json (card, target, head, source), each atomically, JSON last.
 
     Args:
         converted: What `convert` returned.
         out_path: The .pth file; a missing suffix is added.
-        verification: {stage: max abs difference}, where the parity has been shown.
+        verification: A `Verification` as a dictionary, where the parity has been shown.
 
     Returns:
         The path of the .pth file.
@@ -183,13 +183,12 @@ def read_converted(path: str | Path, target: str) -> Converted:
         raise UserError(f"{path}: converted for {values['target']}; convert {values['source']} with {_tool(target)}")
     if sha256(path) != values["weights_sha256"]:
         raise UserError(f"{path}: its SHA-256 is not the one in its JSON; convert {values['source']} again")
-    card = BackboneCard(
-        **{
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in values.items()
-            if name in card_fields
-        }
-    )
+    entries: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in values.items()
+        if name in card_fields
+    }
+    card = BackboneCard(**entries)
     report = Report({}, (), (), {}, "converted", True)
     return Converted(read_file(path), card, report, target, values["head"], values["source"])
 

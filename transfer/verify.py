@@ -15,7 +15,7 @@ from typing import Any
 import timm
 import torch
 import torchvision
-from torch import Tensor, nn
+from torch import Tensor
 
 from pretrain.backbones import BackboneCard
 from pretrain.console import UserError
@@ -105,7 +105,7 @@ def normalise(images: Tensor, card: BackboneCard) -> Tensor:
     return (images - mean) / std
 
 
-def resnet_stages(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
+def resnet_stages(model: Any, images: Tensor) -> dict[str, Tensor]:
     """Return {"stem", "layer1", ..., "layer4": (N, C, h, w)} of a timm or torchvision ResNet."""
     activation = model.act1 if hasattr(model, "act1") else model.relu
     below = model.maxpool(activation(model.bn1(model.conv1(images))))

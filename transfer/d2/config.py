@@ -114,6 +114,16 @@ def head_of(cfg: CfgNode) -> str:
     return "fpn" if "fpn" in cfg.MODEL.BACKBONE.NAME else "c4"
 
 
+def changed_values(cfg: CfgNode, defaults: CfgNode) -> dict[str, Any]:
+    """Return {key: value} of what differs from the defaults, the output folder apart; values as JSON holds them."""
+    usual = _flatten(defaults)
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in _flatten(cfg).items()
+        if value != usual.get(key) and key != "OUTPUT_DIR"
+    }
+
+
 def _check(cfg: CfgNode, path: Path, card: BackboneCard | None) -> None:
     resnets = cfg.MODEL.RESNETS
     if card and depth(card.arch) != resnets.DEPTH:

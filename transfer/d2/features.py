@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from detectron2.modeling import build_model
@@ -29,7 +30,7 @@ def stage_features(state_dict: Mapping[str, Tensor], arch: str, images: Tensor, 
     """
     model = build_model(backbone_config(BackboneCard(arch=arch, classes=()), head)).eval()
     load_exact(model, state_dict)
-    network: nn.Module = model.backbone.bottom_up if head == "fpn" else model.backbone
+    network: Any = model.backbone.bottom_up if head == "fpn" else model.backbone
     features = {"stem": network.stem(images)}
     below = features["stem"]
     for stage in ("res2", "res3", "res4", "res5"):

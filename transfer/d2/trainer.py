@@ -1,0 +1,136 @@
+"""Detectron2's DefaultTrainer, made to resume exactly, to stop on a loss that is no number, and to show progress."""
+
+from __future__ import annotations
+
+import json
+import os
+import weakref
+from pathlib import Path
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.engine import DefaultTrainer, HookBase, hooks
+from detectron2.utils import comm
+from detectron2.utils.events import CommonMetricPrinter, JSONWriter
+from fvcore.nn.precise_bn import get_bn_modules
+
+from pretrain.console import UserError
+from pretrain.files import require_free_space
+from transfer.d2.data import TrainLoader
+from transfer.d2.evaluation import evaluate
+from transfer.d2.hooks import PreciseStatistics, Progress, SafeCheckpointer, SeedEachStep
+
+LOG_EVERY = 20  # iterations between lines of metrics.json, fewer in a short run
+LOG_LINES = 40  # at least
+
+
+class Trainer(DefaultTrainer):
+    """One fine-tuning run. The state after an iteration depends on the config, its seed and the weights alone.
+
+    Attributes:
+        progress: Counts the seconds spent in training steps, earlier sittings included.
+        results: What the last evaluation returned.
+    """
+
+    def __init__(self, cfg: CfgNode, description: str) -> None:
+        self._description = description
+        self.results: dict[str, dict[str, float]] = {}
+        super().__init__(cfg)
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> TrainLoader:
+        return TrainLoader(cfg)
+
+    def build_hooks(self) -> list[HookBase | None]:
+        """Return the hooks in the order in which they run; the checkpoint comes after whatever changes the model."""
+        cfg, main = self.cfg, comm.is_main_process()
+        self.checkpointer = SafeCheckpointer(self.model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        precise = cfg.TEST.PRECISE_BN.ENABLED and bool(get_bn_modules(self.model))
+        passes = cfg.TEST.PRECISE_BN.NUM_ITER if precise else 0
+        self.progress = Progress(self._description, passes, cfg.TEST.EVAL_PERIOD)
+        statistics = None
+        if precise:
+            first = self._trainer.data_loader.first_batches()
+            advance = self._advance
+            statistics = PreciseStatistics(cfg.TEST.EVAL_PERIOD, self.model, first, passes, advance=advance)
+        period = min(LOG_EVERY, max(1, self.max_iter // LOG_LINES))
+        metrics = str(Path(cfg.OUTPUT_DIR, "metrics.json"))
+        writers = [CommonMetricPrinter(self.max_iter), JSONWriter(metrics, window_size=period)] if main else []
+        return [
+            SeedEachStep(cfg.SEED),
+            self.progress,
+            hooks.IterationTimer(),
+            hooks.LRScheduler(),
+            statistics,
+            hooks.PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD) if main else None,
+            hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self._evaluate),
+            hooks.PeriodicWriter(writers, period=period) if main else None,
+        ]
+
+    def resume(self) -> None:
+        """Go on from the last checkpoint in OUTPUT_DIR, as if the run had never stopped."""
+        self.resume_or_load(resume=True)
+        self._trainer.data_loader.start = self.start_iter
+        if comm.is_main_process():
+            _forget_after(Path(self.cfg.OUTPUT_DIR, "metrics.json"), self.start_iter)
+
+    def train(self) -> None:
+        """Train to the end and evaluate.
+
+        Raises:
+            UserError: The loss is no longer a finite number, or the disk cannot hold the checkpoints.
+        """
+        if comm.is_main_process():
+            self._require_space()
+        try:
+            super().train()
+        except FloatingPointError as error:
+            solver = self.cfg.SOLVER
+            raise UserError(
+                f"{self.cfg.OUTPUT_DIR}: the loss became infinite or NaN at iteration {self.iter}; lower "
+                f"SOLVER.BASE_LR (now {solver.BASE_LR}) or lengthen SOLVER.WARMUP_ITERS (now {solver.WARMUP_ITERS}) "
+                "and start again in an empty --output"
+            ) from error
+
+    def _evaluate(self) -> dict[str, dict[str, float]]:
+        self.results = evaluate(self.cfg, self.model, shown=not self.progress.shown)
+        return self.results
+
+    def _advance(self, *args: Any, **kwargs: Any) -> None:
+        self.progress.advance(*args, **kwargs)
+
+    def _require_space(self) -> None:
+        """A checkpoint holds weights and momentum, float32."""
+        one = 8 * sum(tensor.numel() for tensor in self.model.state_dict().values())
+        number = (self.max_iter - self.start_iter) // self.cfg.SOLVER.CHECKPOINT_PERIOD + 1
+        require_free_space(self.cfg.OUTPUT_DIR, one * number, f"{number} checkpoints")
+
+
+def loss_curve(metrics: Path, points: int = 500) -> list[tuple[int, float]]:
+    """Return (iteration, total loss) of metrics.json, thinned to about `points` points."""
+    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+    curve = [(int(line["iteration"]), round(float(line["total_loss"]), 4)) for line in lines if "total_loss" in line]
+    return curve[:: max(1, len(curve) // points)]
+
+
+def _forget_after(metrics: Path, iteration: int) -> None:
+    """Cut metrics.json before the first line of `iteration` or later: these are about to be written again.
+
+    The file is cut where it lies, because its writer already holds it open.
+    """
+    if not metrics.is_file():
+        return
+    kept = 0
+    for line in metrics.read_bytes().splitlines(keepends=True):
+        if _iteration(line) >= iteration:
+            break
+        kept += len(line)
+    os.truncate(metrics, kept)
+
+
+def _iteration(line: bytes) -> float:
+    """Return the iteration of a line of metrics.json; a line cut short by a kill counts as later than any."""
+    try:
+        return float(json.loads(line)["iteration"])
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        return float("inf")
