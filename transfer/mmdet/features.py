@@ -45,7 +45,8 @@ def stage_features(state_dict: Mapping[str, Tensor], arch: str, images: Tensor, 
         parts[SHARED_HEAD] = _last_stage(depth)
     _load_strictly(parts, state_dict)
     for part in parts.values():
-        part.eval().to(images)
+        part.eval()  # mmdet's returns None
+        part.to(images)
     features = list(backbone(images))
     if head == "c4":
         features.append(parts[SHARED_HEAD](features[-1]))

@@ -18,6 +18,7 @@ import mmdet
 import torch
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.dist import get_rank
 
 import transfer.mmdet.heads
@@ -32,7 +33,6 @@ from transfer.mmdet.config import apply_card, load_config, set_data_root
 from transfer.mmdet.draw import draw_samples
 from transfer.mmdet.runner import FinetuneRunner, WatchHook
 
-RANDOM = "random"
 KEPT_CHECKPOINTS = 3  # two are kept, and a third is written before one of them goes
 
 STANDARD_FILES = {
@@ -49,7 +49,7 @@ class Job:
 
     Attributes:
         config: Configuration file.
-        weights: Converted weights OUT.pth, with OUT.json beside it; "random" for a start from random weights.
+        weights: Converted weights OUT.pth, with OUT.json beside it; None for a random start.
         data_root: Replaces the configuration's `data_root`.
         work_dir: Where everything is written; work_dirs/<name of the configuration> if None.
         seed: Of the new layers, of the order of the images, and of the sampled regions.
@@ -61,7 +61,7 @@ class Job:
     """
 
     config: str
-    weights: str = RANDOM
+    weights: str | None = None
     data_root: str | None = None
     work_dir: str | None = None
     seed: int = 0
@@ -88,7 +88,7 @@ def finetune(job: Job) -> dict[str, Any]:
             loss is not finite.
     """
     cfg = load_config(job.config, list(job.options))
-    converted = None if job.weights == RANDOM else read_converted(job.weights, "mmdet")
+    converted = read_converted(job.weights, "mmdet") if job.weights else None
     if job.data_root is not None:
         set_data_root(cfg, job.data_root)
     if converted is not None:
@@ -118,7 +118,7 @@ def finetune(job: Job) -> dict[str, Any]:
             watch.close()
         results = _results(job, watch.metrics, settings, runner)
         if get_rank() == 0:
-            draw_samples(watch.samples, runner.val_dataloader.dataset.metainfo["classes"], job.folder / "pictures")
+            draw_samples(watch.samples, runner.val_dataloader.dataset.metainfo["classes"], job.folder / "drawn")
             write_json(job.folder / "results.json", results)
     return results
 
@@ -152,13 +152,12 @@ def _iteration(checkpoint: Path) -> int:
 def _settings(job: Job, cfg: Config, converted: Converted | None) -> dict[str, Any]:
     """Return what makes a run this run: another one may not go on from its checkpoints."""
     text = json.dumps(cfg._cfg_dict.to_dict(), sort_keys=True, default=str)
-    card = converted.card if converted else None
     return {
         "config": job.config,
         "config_sha256": hashlib.sha256(text.encode()).hexdigest(),
         "seed": job.seed,
-        "start": f"{card.method or 'unnamed'}, {card.branch}" if card else RANDOM,
-        "weights_sha256": sha256(job.weights) if converted else None,
+        "start": start_name(converted),
+        "weights_sha256": sha256(job.weights) if job.weights else "",
     }
 
 
@@ -196,18 +195,32 @@ def _prepare(cfg: Config, job: Job, checkpoint: Path | None, resume: bool) -> No
     job.folder.mkdir(parents=True, exist_ok=True)
 
 
+def start_name(converted: Converted | None) -> str:
+    """Return what the run starts from: "random", or the method and branch of the weights, e.g. "automix teacher"."""
+    if converted is None:
+        return "random"
+    branch = converted.card.branch if converted.card.branch in ("teacher", "student") else ""
+    return f"{converted.card.method or Path(converted.source).stem} {branch}".strip()
+
+
 def _results(job: Job, metrics: dict[str, float], settings: dict[str, Any], runner: FinetuneRunner) -> dict[str, Any]:
     """Return the content of results.json; a class without objects has AP null."""
-    values = {name.split("/", 1)[1]: None if math.isnan(value) else round(value, 4) for name, value in metrics.items()}
+    groups: dict[str, dict[str, float | None]] = {"": {}, "class": {}, "class50": {}}
+    for key, value in metrics.items():  # coco/AP, coco/class/bird, coco/class50/bird
+        *_, group, name = ["", *key.split("/")[1:]]
+        groups[group][name] = round(value, 4) if math.isfinite(value) else None
     data = runner.cfg.get("data_name", "the configuration's validation set")
     return {
-        "what": f"Box AP in percent on {data}, Faster R-CNN in MMDetection, backbone from: {settings['start']}",
+        "what": f"Faster R-CNN fine-tuned from {settings['start']}, tested on {data}; box AP in percent",
         "framework": "mmdetection",
-        **{name: value for name, value in values.items() if "/" not in name},
-        "per_class": {name.removeprefix("class/"): value for name, value in values.items() if "/" in name},
+        "config": Path(job.config).stem,
+        **{key: settings[key] for key in ("start", "seed", "weights_sha256")},
+        **groups[""],
+        "per_class": groups["class"],
+        "per_class_AP50": groups["class50"],
         "iterations": runner.iterations_done,
         "seconds": round(runner.seconds(), 1),
-        **{key: settings[key] for key in ("seed", "config", "weights_sha256", "start")},
+        "device": str(get_device()),
         "options": list(job.options),
         "versions": {"mmdet": mmdet.__version__, "mmcv": MMCV, "torch": torch.__version__},
     }

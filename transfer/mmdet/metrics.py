@@ -13,6 +13,7 @@ from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 
 IOU_THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+PER_CLASS = ("class", "class50")  # AP over all thresholds, AP at IoU 0.5
 
 
 @METRICS.register_module()
@@ -38,7 +39,7 @@ class CocoBoxAP(BaseMetric):
             self.results.append((sample["img_id"], *arrays))
 
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
-        """Return {"AP": .., "AP50": .., "AP75": .., "APs", "APm", "APl", "class/<name>": AP} in percent."""
+        """Return {"AP", "AP50", "AP75", "APs", "APm", "APl", "class/<name>", "class50/<name>"} in percent."""
         truth = COCO(self.ann_file)
         names = list(self.dataset_meta["classes"])
         category = [truth.getCatIds(catNms=[name])[0] for name in names]
@@ -48,7 +49,7 @@ class CocoBoxAP(BaseMetric):
             for box, score, label in zip(boxes, scores, labels)
         ]
         if not detections:
-            return {"AP": 0.0, "AP50": 0.0, "AP75": 0.0, **{f"class/{name}": 0.0 for name in names}}
+            return dict.fromkeys(["AP", "AP50", "AP75", *(f"{key}/{name}" for key in PER_CLASS for name in names)], 0.0)
         evaluation = COCOeval_faster(truth, truth.loadRes(detections), "bbox")
         evaluation.params.catIds = category
         evaluation.params.imgIds = [result[0] for result in results]
@@ -60,6 +61,7 @@ class CocoBoxAP(BaseMetric):
         values = {key: _percent(value) for key, value in zip(keys, evaluation.stats[:6])}
         for index, name in enumerate(names):
             values[f"class/{name}"] = _mean_percent(precision[:, :, index, 0, -1])
+            values[f"class50/{name}"] = _mean_percent(precision[0, :, index, 0, -1])
         return values
 
 
@@ -73,7 +75,7 @@ class VocBoxAP(VOCMetric):
         super().__init__(iou_thrs=list(IOU_THRESHOLDS), eval_mode="11points", **settings)
 
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
-        """Return {"AP": mean over 0.50:0.95, "AP50": .., "AP75": .., "class/<name>": AP} in percent."""
+        """Return {"AP" (mean over 0.50:0.95), "AP50", "AP75", "class/<name>", "class50/<name>"} in percent."""
         truth, found = zip(*results)
         names = self.dataset_meta["classes"]
         by_threshold = []
@@ -88,7 +90,9 @@ class VocBoxAP(VOCMetric):
             ])  # fmt: skip
         table = np.array(by_threshold)  # (10, classes); NaN where the class has no object
         values = {"AP": _mean(table), "AP50": _mean(table[0]), "AP75": _mean(table[IOU_THRESHOLDS.index(0.75)])}
-        return {**values, **{f"class/{name}": _mean(table[:, index]) for index, name in enumerate(names)}}
+        for index, name in enumerate(names):
+            values[f"class/{name}"], values[f"class50/{name}"] = _mean(table[:, index]), _mean(table[0, index])
+        return values
 
 
 def _corner_and_size(box: np.ndarray) -> list[float]:
