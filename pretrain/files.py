@@ -16,11 +16,12 @@ from pretrain.console import UserError
 
 
 @contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
+def atomic_path(path: str | Path, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`; when the block ends without an error it takes `path`'s place.
 
     The data are flushed to the disk before the rename, so that after a crash either the old file or the whole new
-    one is there. On an error the temporary file is removed and `path` is left as it was.
+    one is there. On an error the temporary file is removed and `path` is left as it was. `durable=False` leaves the
+    flushing to the system, for many small files that can be made again.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,8 +30,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb+") as written:
-            os.fsync(written.fileno())
+        if durable:
+            with temporary.open("rb+") as written:
+                os.fsync(written.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
     except BaseException:
