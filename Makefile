@@ -3,7 +3,7 @@
 # PYTHON=python3.12 make setup   uses this Python for .venv (3.10 to 3.13)
 
 BIN := .venv/bin
-PYTHON_FILES := $(shell grep -lE '^\#!.*python' tools/* 2>/dev/null | grep -v '\.py$$') $(wildcard tools/*.py benchmarks/*.py)
+TOOLS := tools/install_detectron2 $(wildcard tools/*.py tools/quickstart/*.py benchmarks/*.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup quickstart test test-fast lint format bench doctor lock clean clean-venv
@@ -27,7 +27,7 @@ lint: setup ## formatting, ruff, types, import rules
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/mypy --scripts-are-modules $(PYTHON_FILES)
+	@$(BIN)/mypy --scripts-are-modules $(TOOLS)
 	@$(BIN)/lint-imports
 
 format: setup ## rewrite the code in the project's format
