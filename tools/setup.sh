@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 venv=.venv
-needed_gb=8 # 6.5 GB installed, and room for the archives
+needed_gb=10 # 6.5 GB stay; pip holds the archives, 3 GB, until it is done
 
 say() { printf '%s\n' "$*"; }
 fail() { printf 'error: %s\n' "$*" >&2; exit 2; }
@@ -46,7 +46,7 @@ python=$(choose_python)
 free_kb=$(df -Pk . | awk 'NR == 2 { print $4 }')
 have_kb=$(if [ -d $venv ]; then du -sk $venv | cut -f 1; else echo 0; fi)
 if [ $((free_kb + have_kb)) -lt $((needed_gb * 1000 * 1000)) ]; then
-    fail "$PWD: the installation needs $needed_gb GB and the disk has $((free_kb / 1000 / 1000)) GB free; make room and run the same command again"
+    fail "$PWD: the installation needs $needed_gb GB while it runs (6.5 GB stay) and the disk has $((free_kb / 1000 / 1000)) GB free; make room and run the same command again"
 fi
 
 if ! $venv/bin/python -m pip --version >/dev/null 2>&1; then

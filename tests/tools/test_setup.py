@@ -109,5 +109,5 @@ def test_an_environment_of_another_python_is_not_mixed(checkout):
 def test_a_full_disk_is_told_before_the_installation(checkout):
     refused = set_up(checkout, FREE_KB="3000000")
     assert refused.returncode == 2
-    assert "needs 8 GB and the disk has 3 GB free" in refused.stderr
+    assert "needs 10 GB while it runs (6.5 GB stay) and the disk has 3 GB free" in refused.stderr
     assert not (checkout / ".venv").exists()
