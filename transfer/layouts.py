@@ -118,7 +118,7 @@ def read_file(path: Path) -> dict[str, Any]:
     except SafetensorError as error:
         raise UserError(f"{path}: not a safetensors file ({error})") from error
     except pickle.UnpicklingError as error:
-        blocked = re.search(r"GLOBAL (\S+)|Unsupported (?:class|global):? (\S+)", str(error))
+        blocked = re.search(r"GLOBAL (\w[\w.]*)|Unsupported class (\w[\w.]*)", str(error))
         if not blocked:
             raise UserError(f"{path}: not a torch checkpoint, or a damaged one; fetch it again") from error
         raise UserError(

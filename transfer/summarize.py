@@ -10,8 +10,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
 
+import numpy as np
 from rich.console import Console
 from rich.table import Column, Table
 
@@ -79,7 +79,7 @@ def as_table(rows: Sequence[Row]) -> Table:
 
 
 def _spread(values: list[float]) -> tuple[float, float]:
-    return mean(values), stdev(values) if len(values) > 1 else math.nan
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
 
 
 def main() -> None:

@@ -84,7 +84,7 @@ def verify(
     return Verification(differences, complete and all(value == 0 for value in differences.values()))
 
 
-def fixed_picture(height: int = 128, width: int = 160) -> Tensor:
+def fixed_picture(height: int = 96, width: int = 128) -> Tensor:
     """Return a fixed picture (1, 3, height, width) in [0, 255], whole numbers: a colour ramp under noise."""
     noise = torch.randint(0, 128, (1, 3, height, width), generator=torch.Generator().manual_seed(0))
     ramp = torch.arange(width).mul(127).div(width, rounding_mode="floor")
@@ -128,10 +128,13 @@ def _framework_features(converted: Converted, images: Tensor) -> dict[str, Tenso
             raise UserError(f"{converted.target} {arch}: no exact fit: {', '.join([*missing, *keys.unexpected_keys])}")
         return resnet_stages(model, images)
     if converted.target == "mmdet":
-        from transfer.mmdet.features import stage_features as run
+        from transfer.mmdet.features import stage_features as mmdet_features
+
+        features = mmdet_features(weights, arch, images, converted.head)
     else:
-        from transfer.d2.features import stage_features as run
-    features = run(weights, arch, images, converted.head)
+        from transfer.d2.features import stage_features as detectron2_features
+
+        features = detectron2_features(weights, arch, images, converted.head, converted.card)
     return {CANONICAL.get(stage, stage): tensor for stage, tensor in features.items()}
 
 

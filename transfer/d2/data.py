@@ -83,7 +83,13 @@ class TrainLoader:
     def __iter__(self) -> Iterator[list[dict[str, Any]]]:
         wide = [self._grouping and picture["width"] > picture["height"] for picture in self._dicts]
         batches = batch_positions(wide, self._batch, self._seed, comm.get_rank(), comm.get_world_size(), self.start)
-        yield from DataLoader(self._pictures, batch_sampler=batches, num_workers=self._workers, collate_fn=_as_list)
+        yield from DataLoader(
+            self._pictures,
+            batch_sampler=batches,
+            num_workers=self._workers,
+            collate_fn=_as_list,
+            generator=torch.Generator(),  # else it draws from torch's global one, in whichever iteration it starts
+        )
 
 
 class SeededPictures(Dataset[dict[str, Any]]):

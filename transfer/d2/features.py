@@ -15,7 +15,9 @@ from transfer.d2.weights import load_exact
 
 
 @torch.no_grad()
-def stage_features(state_dict: Mapping[str, Tensor], arch: str, images: Tensor, head: str = "c4") -> dict[str, Tensor]:
+def stage_features(
+    state_dict: Mapping[str, Tensor], arch: str, images: Tensor, head: str = "c4", card: BackboneCard | None = None
+) -> dict[str, Tensor]:
     """Run a Detectron2 detector's backbone, and its res5 head where it has one, on normalised images.
 
     Args:
@@ -23,12 +25,13 @@ def stage_features(state_dict: Mapping[str, Tensor], arch: str, images: Tensor, 
         arch: "resnet18", ...
         images: (N, 3, H, W) float32, normalised; H and W multiples of 32.
         head: "c4" or "fpn".
+        card: Of the converted weights, from which the config takes the stride style; the usual one where it is None.
 
     Returns:
         {"stem", "res2", "res3", "res4", "res5": (N, C, h, w)}. For "c4", res5 is the RoI head's res5 applied to the
         whole map of res4.
     """
-    model = build_model(backbone_config(BackboneCard(arch=arch, classes=()), head)).eval()
+    model = build_model(backbone_config(card or BackboneCard(arch=arch, classes=()), head)).eval()
     load_exact(model, state_dict)
     network: Any = model.backbone.bottom_up if head == "fpn" else model.backbone
     features = {"stem": network.stem(images)}

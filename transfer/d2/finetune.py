@@ -103,6 +103,8 @@ def prepare(job: Job) -> tuple[CfgNode, Converted | None]:
         )
     if len(cfg.DATASETS.TEST) != 1:
         raise UserError(f"{job.config}: DATASETS.TEST names {len(cfg.DATASETS.TEST)} data sets; it must name one")
+    if job.seed < 0:
+        raise UserError(f"--seed {job.seed}: it must be 0 or more, so that the run can be repeated")
     cfg.SEED = job.seed
     default = Path("work_dirs", "d2", job.config.stem, f"{start_name(converted).replace(' ', '-')}-seed{job.seed}")
     cfg.OUTPUT_DIR = str(job.output or default)

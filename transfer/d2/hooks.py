@@ -117,6 +117,14 @@ def average_running_statistics(model: nn.Module) -> None:
             statistic /= distributed.get_world_size()
 
 
+class EvaluateWhenDone(hooks.EvalHook):
+    """Evaluation at the end of the training, but not of one that ends by Ctrl-C in its last iteration."""
+
+    def after_train(self) -> None:
+        if self.trainer.iter >= self.trainer.max_iter:
+            super().after_train()
+
+
 class SafeCheckpointer(DetectionCheckpointer):
     """Checkpoints that are either whole or not there, however the run ends."""
 

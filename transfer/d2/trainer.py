@@ -18,7 +18,7 @@ from pretrain.console import UserError
 from pretrain.files import require_free_space
 from transfer.d2.data import TrainLoader
 from transfer.d2.evaluation import evaluate
-from transfer.d2.hooks import PreciseStatistics, Progress, SafeCheckpointer, SeedEachStep
+from transfer.d2.hooks import EvaluateWhenDone, PreciseStatistics, Progress, SafeCheckpointer, SeedEachStep
 
 LOG_EVERY = 20  # iterations between lines of metrics.json, fewer in a short run
 LOG_LINES = 40  # at least
@@ -63,7 +63,7 @@ class Trainer(DefaultTrainer):
             hooks.LRScheduler(),
             statistics,
             hooks.PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD) if main else None,
-            hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self._evaluate),
+            EvaluateWhenDone(cfg.TEST.EVAL_PERIOD, self._evaluate),
             hooks.PeriodicWriter(writers, period=period) if main else None,
         ]
 
@@ -73,6 +73,14 @@ class Trainer(DefaultTrainer):
         self._trainer.data_loader.start = self.start_iter
         if comm.is_main_process():
             _forget_after(Path(self.cfg.OUTPUT_DIR, "metrics.json"), self.start_iter)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the run with that of the optimizer, which v0.6 leaves out: its resume loses momentum."""
+        return {**super().state_dict(), "_trainer": self._trainer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self._trainer.load_state_dict(state["_trainer"])
 
     def train(self) -> None:
         """Train to the end and evaluate.
