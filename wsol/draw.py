@@ -99,8 +99,10 @@ class OverlayCollector:
         """Draw the kept maps into `folder` and return the names of the files, with the folder's own before them.
 
         The estimated box is the one that the metric credits: of all at the best threshold for an IoU of 50 %, the one
-        of the highest IoU.
+        of the highest IoU. Pictures of an earlier run in the folder are removed.
         """
+        for earlier in folder.glob("[0-9][0-9][0-9]_*.png"):
+            earlier.unlink()
         if not self._kept or self._data is None:
             return []
         threshold = tally.metric.compute().best_threshold[IOU_THRESHOLD]

@@ -77,6 +77,8 @@ class Tally:
             "top1_loc": self._top1_localisation(result) if known else None,
             "images": result.images,
             "blank_maps": self.blank,
+            "thresholds": self.metric.thresholds.tolist(),
+            "curve": {str(iou): row.tolist() for iou, row in zip(self.metric.iou_thresholds, result.curve)},
         }
 
     def _top1_localisation(self, result: MaxBoxAccResult) -> dict[str, float]:

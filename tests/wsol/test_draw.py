@@ -45,7 +45,10 @@ def test_chosen_images_are_spread_over_the_split(tree, tmp_path: Path) -> None:
         score_map[y0:y1, x0:x1] = 1
         tally.add(score_map, record.boxes_at(32, 32))
         collector.add(record, score_map)
+    (tmp_path / "overlays").mkdir()
+    (tmp_path / "overlays" / "007_earlier.png").touch()
     names = collector.draw(tally, tmp_path / "overlays")
+    assert not (tmp_path / "overlays" / "007_earlier.png").exists()
     stems = [Path(records[place].image_id).stem for place in (0, 2, 5)]
     assert names == [f"overlays/{number:03d}_{stem}.png" for number, stem in enumerate(stems)]
     assert OverlayCollector(records, 0, None).draw(tally, tmp_path) == []

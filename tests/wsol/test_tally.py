@@ -24,6 +24,8 @@ def test_maps_of_the_true_boxes_reach_100_and_the_corner_defeats_the_centre() ->
     assert figures["centre_baseline"] == {"30": 0.0, "50": 0.0, "70": 0.0, "mean": 0.0}
     assert figures["top1_cls"] == 100.0
     assert figures["top1_loc"] == figures["max_box_acc_v2"]
+    assert figures["thresholds"] == np.arange(0, 1, 0.01).tolist()
+    assert figures["curve"] == {iou: [100.0] * 100 for iou in ("30", "50", "70")}
 
 
 def test_the_centre_finds_every_centred_square_and_a_blank_map_finds_nothing() -> None:
