@@ -44,6 +44,8 @@ def load_config(path: str | Path, options: list[str] | None = None) -> Config:
         cfg = Config.fromfile(path)
     except (SyntaxError, NameError, AttributeError, FileNotFoundError, ImportError, KeyError, TypeError) as error:
         raise UserError(f"{path}: not a configuration ({type(error).__name__}: {error})") from error
+    # mmengine writes the configuration into every checkpoint; formatting it by yapf would take a second each time.
+    cfg = Config(cfg._cfg_dict, cfg.text, cfg.filename, cfg.env_variables, format_python_code=False)
     _check_top_level(cfg, str(path))
     values = dict(_split(option) for option in options or [])
     for key in values:

@@ -16,6 +16,7 @@ from typing import Any
 
 import mmdet
 import torch
+from mmdet.datasets import CocoDataset
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -27,7 +28,7 @@ from pretrain.console import UserError
 from pretrain.files import read_json, require_free_space, sha256, write_json
 from transfer.compat import trusted_checkpoints
 from transfer.convert import Converted, read_converted
-from transfer.datasets import preflight
+from transfer.datasets import READ_WHOLE_BELOW, preflight
 from transfer.mmdet import MMCV
 from transfer.mmdet.config import apply_card, load_config, set_data_root
 from transfer.mmdet.draw import draw_samples
@@ -143,6 +144,18 @@ def check_files(cfg: Config) -> None:
             path = Path(dataset.get("data_root") or root) / dataset.ann_file
             if not path.is_file():
                 raise UserError(f"{path}: no such annotation file; --data-root is {root}, it must hold the rest of it")
+            if dataset.type == "CocoDataset" and path.stat().st_size < READ_WHOLE_BELOW:
+                _check_categories(path, dataset.get("metainfo", {}).get("classes", CocoDataset.METAINFO["classes"]))
+
+
+def _check_categories(path: Path, classes: Sequence[str]) -> None:
+    """Refuse class names that the annotations do not have: mmdet would drop those objects without a word."""
+    there = {category["name"] for category in read_json(path)["categories"]}
+    if unknown := [name for name in classes if name not in there]:
+        raise UserError(
+            f"{path}: no category '{unknown[0]}' ({len(unknown)} of the configuration's {len(classes)} are not in it); "
+            "give the data set's own names as dataset.metainfo.classes"
+        )
 
 
 def _iteration(checkpoint: Path) -> int:

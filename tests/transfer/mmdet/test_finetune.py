@@ -1,0 +1,194 @@
+"""A few real iterations on a tiny data root: training, evaluation, a kill and a resume, and every refusal."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from pretrain.console import UserError
+from transfer.mmdet.finetune import Job, finetune, newest_checkpoint, start_name
+from transfer.mmdet.runner import FinetuneRunner, WatchHook
+
+ROOT = Path(__file__).parents[3]
+SMALL = (
+    "train_cfg.max_iters=6",
+    "train_dataloader.batch_size=2",
+    "default_hooks.checkpoint.interval=2",
+    "param_scheduler.1.milestones=[4]",
+)
+SMALL_C4 = (
+    "model.backbone.depth=18",
+    "model.backbone.norm_cfg.type=BN",
+    "model.rpn_head.in_channels=256",
+    "model.rpn_head.feat_channels=64",
+    "model.roi_head.shared_head.depth=18",
+    "model.roi_head.bbox_roi_extractor.out_channels=256",
+    "model.roi_head.bbox_head.in_channels=512",
+    "model.train_cfg.rcnn.sampler.num=8",
+    "model.train_cfg.rpn_proposal.max_per_img=50",
+    "model.test_cfg.rpn.max_per_img=20",
+    "train_cfg.max_iters=2",
+    "train_dataloader.num_workers=1",
+    "val_dataloader.num_workers=1",
+    "train_dataloader.dataset.datasets.0.pipeline.2.scales=[(160,96)]",
+    "train_dataloader.dataset.datasets.1.pipeline.2.scales=[(160,96)]",
+    "val_dataloader.dataset.pipeline.1.scale=(160,96)",
+)
+
+
+@pytest.fixture
+def job(data_root, converted_weights, tmp_path):
+    return Job(
+        config=str(ROOT / "configs" / "quickstart" / "coco_r18_fpn.py"),
+        weights=str(converted_weights("resnet18", "fpn")),
+        data_root=str(data_root),
+        work_dir=str(tmp_path / "run"),
+        options=SMALL,
+    )
+
+
+def interrupt_at(monkeypatch, iteration):
+    """Let Ctrl-C come in the given iteration, counted from 1."""
+    original = WatchHook.after_train_iter
+
+    def interrupted(self, runner, *args, **kwargs):
+        original(self, runner, *args, **kwargs)
+        if runner.iter + 1 == iteration:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(WatchHook, "after_train_iter", interrupted)
+
+
+def weights_of(path):
+    return torch.load(path, weights_only=False)["state_dict"]
+
+
+@pytest.mark.slow
+def test_train_evaluate_draw_and_resume_bit_for_bit(job, tmp_path, monkeypatch, capfd):
+    results = finetune(replace(job, draw=3))
+    run = Path(job.work_dir)
+    assert results == json.loads((run / "results.json").read_text())
+    assert {"what", "framework", "AP", "AP50", "AP75", "per_class", "iterations", "seconds", "seed", "config"} <= {
+        *results
+    }
+    assert (results["framework"], results["iterations"], results["config"]) == ("mmdetection", 6, "coco_r18_fpn")
+    assert 0 <= results["AP"] <= results["AP50"] <= 100
+    assert results["per_class"]["dog"] is None  # no dog in the data
+    drawn = sorted((run / "drawn").iterdir())
+    assert [path.stem for path in drawn] == ["000008", "000009", "000010"]
+    assert min(Image.open(drawn[0]).size) >= 400
+    lines = [json.loads(line) for line in (run / "metrics.json").read_text().splitlines()]
+    assert [line["iteration"] for line in lines] == [6]
+    assert lines[0]["total_loss"] > 0
+    told = capfd.readouterr()
+    assert told.out == ""  # what the frameworks print is in the log
+    assert all(line.startswith(("fine-tuning in MMDetection: ", "evaluating: ")) for line in told.err.splitlines())
+
+    # The weights went in: after six small steps the stem is near the start, a random one would not be.
+    start = torch.load(job.weights, weights_only=True)["backbone.conv1.weight"]
+    final = weights_of(run / "iter_6.pth")
+    assert (final["backbone.conv1.weight"] - start).norm() < 0.1 * start.norm()
+
+    # Ctrl-C in iteration 5, the same command again: the same weights as without it.
+    cut = replace(job, work_dir=str(tmp_path / "cut"))
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 5)
+        with pytest.raises(KeyboardInterrupt):
+            finetune(cut)
+    assert newest_checkpoint(cut.folder).name == "iter_4.pth"
+    again = finetune(cut)
+    resumed = weights_of(cut.folder / "iter_6.pth")
+    assert all(torch.equal(resumed[name], final[name]) for name in final)
+    assert (again["iterations"], again["AP"]) == (6, results["AP"])
+
+    # Finished: the same command returns at once; --eval-only measures the same again.
+    monkeypatch.setattr(FinetuneRunner, "train", lambda self: pytest.fail("trained again"))
+    assert finetune(job) == results
+    assert finetune(replace(job, eval_only=True))["AP"] == results["AP"]
+    assert not list(run.glob(".*"))
+
+    with pytest.raises(UserError, match="holds a run with another seed; choose another --work-dir"):
+        finetune(replace(job, seed=1))
+    with pytest.raises(UserError, match="holds a run with another config_sha256"):
+        finetune(replace(job, options=(*SMALL, "optim_wrapper.optimizer.lr=0.001")))
+
+
+@pytest.mark.slow
+def test_c4_on_voc_with_the_extra_norm(data_root, converted_weights, tmp_path):
+    job = Job(
+        config=str(ROOT / "configs" / "mmdet" / "faster-rcnn_r50-c4_voc0712.py"),
+        weights=str(converted_weights("resnet18", "c4")),
+        data_root=str(data_root),
+        work_dir=str(tmp_path / "run"),
+        options=SMALL_C4,
+    )
+    results = finetune(job)
+    assert results["iterations"] == 2
+    assert set(results["per_class"]) >= {"aeroplane", "tvmonitor"}
+    final = weights_of(job.folder / "iter_2.pth")
+    assert {"roi_head.shared_head.layer4.0.conv1.weight", "roi_head.shared_head.norm.running_var"} <= set(final)
+    start = torch.load(job.weights, weights_only=True)
+    changed = [name for name, value in start.items() if "running" in name and not torch.equal(final[name], value)]
+    assert len(changed) == sum("running" in name for name in start)  # every norm was in training mode
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_stops_the_run(job, monkeypatch):
+    def poisoned(self, runner, batch_idx, data_batch=None, outputs=None, original=WatchHook.after_train_iter):
+        if runner.iter == 2:
+            outputs = {**outputs, "loss_rpn_bbox": torch.tensor(float("nan"))}
+        original(self, runner, batch_idx, data_batch, outputs)
+
+    monkeypatch.setattr(WatchHook, "after_train_iter", poisoned)
+    with pytest.raises(
+        UserError, match=r"iteration 3: the loss is not finite \(loss_rpn_bbox = nan\); try a lower rate"
+    ):
+        finetune(replace(job, weights=None))
+    assert newest_checkpoint(job.folder).name == "iter_2.pth"
+    assert not (job.folder / "results.json").exists()
+
+
+def test_nothing_is_written_when_something_is_missing(job, tmp_path):
+    with pytest.raises(UserError, match="instances_train2017.json is not there"):
+        finetune(replace(job, data_root=str(tmp_path / "nowhere")))
+    with pytest.raises(UserError, match=r"no such converted file"):
+        finetune(replace(job, weights=str(tmp_path / "OUT.pth")))
+    with pytest.raises(UserError, match="no checkpoint iter_"):
+        finetune(replace(job, eval_only=True))
+    assert not job.folder.exists()
+
+
+def test_a_c4_conversion_is_refused_by_an_fpn_detector(job, converted_weights):
+    with pytest.raises(UserError, match="converted for --head c4"):
+        finetune(replace(job, weights=str(converted_weights("resnet18", "c4"))))
+
+
+def test_class_names_that_the_data_do_not_have_are_refused(job):
+    names = [f"class{number}" for number in range(20)]
+    options = tuple(f"{part}_dataloader.dataset.metainfo.classes={names}" for part in ("train", "val"))
+    with pytest.raises(UserError, match="no category 'class0' \\(20 of the configuration's 20 are not in it"):
+        finetune(replace(job, options=(*SMALL, *(option.replace(" ", "") for option in options))))
+
+
+def test_number_of_classes_must_be_the_box_heads(job):
+    with pytest.raises(UserError, match=r"20 classes, model\.roi_head\.bbox_head\.num_classes is 21"):
+        finetune(replace(job, options=(*SMALL, "model.roi_head.bbox_head.num_classes=21")))
+
+
+def test_a_random_start_is_called_random():
+    assert start_name(None) == "random"
+
+
+@pytest.mark.slow
+def test_command_line(job):
+    tool = str(ROOT / "tools" / "finetune_mmdet.py")
+    command = [sys.executable, tool, job.config, "--weights", job.weights, "--data-root", job.data_root]
+    command += ["--work-dir", job.work_dir, "--cfg-options", *SMALL, "optim_wrapper.optimizer.lrr=1"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2
+    assert done.stderr == "error: --cfg-options optim_wrapper.optimizer.lrr: unknown key 'lrr'; did you mean 'lr'?\n"
