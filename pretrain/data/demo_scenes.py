@@ -38,7 +38,7 @@ class SceneStyle:
         side: Smallest and largest longer side of an object, as a fraction of the picture's shorter side.
         distractors: Fewest and most small drawings behind the objects.
         occlusion: Probability that something small is put in front of an object.
-        truncation: Probability that an object may reach over the picture's edge, by up to a third of its extent.
+        truncation: Probability that an object may reach over the picture's edge, by up to 40 % of its extent.
         min_visible: Smallest fraction of an object's pixels that stays visible.
         rotation: Largest angle to either side, in degrees.
         tint: Largest change of a channel's gain to either side.
@@ -183,7 +183,7 @@ class Composer:
         for attempt in range(TRIES):
             drawing = self.draw(code, self.style.side)
             over = self.rng.random() < self.style.truncation
-            reach = 0.33 if over and attempt < TRIES // 2 else 0.0
+            reach = 0.4 if over and attempt < TRIES // 2 else 0.0
             x = self._coordinate(drawing.width, self.width, reach)
             y = self._coordinate(drawing.height, self.height, reach)
             if self.add(Layer(drawing, x, y, label), OBJECT_HIDES):

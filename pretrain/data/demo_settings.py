@@ -48,7 +48,9 @@ class DemoSettings:
             sizes=((128, 128), (128, 112), (112, 128), (144, 112), (128, 96)),
             side=(0.25, 0.56),
             distractors=(1, 4),
-            min_visible=0.5,
+            occlusion=0.3,
+            truncation=0.25,
+            min_visible=0.45,
         )
     )
     cub_style: SceneStyle = field(

@@ -43,7 +43,7 @@ def draw_sheet(root: str | Path, target: str | Path, rows: int = 2) -> None:
     sets = {
         "classification": ("classification/val: one drawing a class (ImageFolder)", _classification(root)),
         "VOC": ("VOCdevkit/VOC2007 test: VOC's twenty classes", _voc(root / "VOCdevkit" / "VOC2007")),
-        "COCO": ("coco/train2017: the same kind of pictures with polygons", _coco(root / "coco")),
+        "COCO": ("coco/train2017: the pictures of the two VOC trainvals, with polygons", _coco(root / "coco")),
         "CUB": ("CUB_200_2011: the bird drawings", _cub(root / "CUB_200_2011")),
     }
     strips = [
