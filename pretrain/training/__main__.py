@@ -35,7 +35,7 @@ def main() -> None:
         results.append(train(settings, folder, arguments.resume == "auto", fabric))
 
     if fabric.is_global_zero:
-        table = Table(title=f"{own.name}: accuracy in %, median of the last epochs", title_justify="left")
+        table = Table(title=f"{own.name}: accuracy in %", title_justify="left")
         for heading in ("method", "network", "top-1", "top-5", "train s", "images/s"):
             table.add_column(heading, justify="left" if heading in ("method", "network") else "right")
         for result in results:

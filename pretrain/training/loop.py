@@ -38,7 +38,7 @@ from pretrain.training.methods import Classification, build_method
 from pretrain.training.optim import build_optimizer, build_schedule
 from pretrain.training.settings import Settings
 
-LAST_EPOCHS = 10  # the paper's figure is the median over the last ten epochs
+LAST_EPOCHS = 10  # the paper's figure is the median over the last ten epochs, of a hundred or more
 
 
 def launch_fabric(precision: str) -> Fabric:
@@ -191,7 +191,7 @@ class _Run:
         """Export every network of the method and write result.json; return what it holds."""
         path = self.folder / "result.json"
         if self.fabric.is_global_zero:
-            accuracies = _last_epochs(self.folder)
+            accuracies = _last_epochs(self.folder, self.settings.optim.epochs)
             for branch, network in self.method.encoders().items():
                 export_backbone(network, self._card(branch, accuracies), self.folder / "export" / branch)
             if isinstance(self.method, AutoMix):
@@ -228,9 +228,14 @@ class _Run:
         )
 
 
-def _last_epochs(folder: Path) -> dict[str, float]:
-    """Return the median of each accuracy over the last ten evaluated epochs (Section 4.1), in percent."""
-    evaluated = [entry for entry in read_log(folder) if "epoch" in entry][-LAST_EPOCHS:]
+def _last_epochs(folder: Path, epochs: int) -> dict[str, float]:
+    """Return the median of each accuracy over the last ten epochs (Section 4.1), in percent.
+
+    A run of fewer than a hundred epochs counts its last tenth, at least the last one: what is far from the end is no
+    sample of the result. Epochs that were not evaluated are not there to be counted.
+    """
+    first = epochs - min(LAST_EPOCHS, max(1, epochs // 10))
+    evaluated = [entry for entry in read_log(folder) if entry.get("epoch", 0) > first]
     names = [key for key in evaluated[-1] if key.endswith(("_top1", "_top5"))]
     return {name: statistics.median(entry[name] for entry in evaluated) for name in names}
 

@@ -120,6 +120,13 @@ def test_missing_data_shows_the_tree_and_the_command(config, tmp_path, fabric):
         assert part in str(caught.value)
 
 
+@pytest.mark.parametrize(("epochs", "expected"), [(4, 4.0), (30, 29.0), (100, 95.5), (300, 295.5)])
+def test_the_result_is_the_median_of_the_last_epochs(tmp_path, epochs, expected):
+    lines = [json.dumps({"step": epoch, "epoch": epoch, "model_top1": float(epoch)}) for epoch in range(1, epochs + 1)]
+    (tmp_path / "log.jsonl").write_text("\n".join(lines) + "\n")
+    assert loop._last_epochs(tmp_path, epochs) == {"model_top1": expected}
+
+
 def test_a_log_cut_short_by_a_kill_is_read(tmp_path):
     (tmp_path / "log.jsonl").write_text(json.dumps({"step": 1}) + "\n" + '{"step": 2, "to')
     assert read_log(tmp_path) == [{"step": 1}]
