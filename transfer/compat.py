@@ -226,7 +226,8 @@ def prepare_mmcv() -> str:
 
 def _why_not_compiled() -> str | None:
     """Return None if mmcv's compiled operators load, else why they do not."""
-    if importlib.util.find_spec("mmcv._ext") is None:
+    stands_in = isinstance(sys.modules.get("mmcv._ext"), MmcvOperatorsMissing)
+    if stands_in or importlib.util.find_spec("mmcv._ext") is None:
         return "not compiled (mmcv-lite)"
     try:
         importlib.import_module("mmcv._ext")
@@ -235,25 +236,27 @@ def _why_not_compiled() -> str | None:
     return None
 
 
+class MmcvOperatorsMissing(ModuleType):
+    """Stands where mmcv imports its compiled operators: each of them raises a UserError when it is called."""
+
+    def __getattr__(self, name: str) -> Callable[..., NoReturn]:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+        def refuse(*args: object, **kwargs: object) -> NoReturn:
+            raise UserError(f"mmcv's operator '{name}' needs compiled mmcv; {COMPILED_MMCV_REMEDY}")
+
+        return refuse
+
+
 def mmcv_operators() -> ModuleType:
-    """Return a stand-in for mmcv's compiled module `mmcv._ext`: nms works, every other operator raises a UserError.
+    """Return a stand-in for mmcv's compiled module `mmcv._ext`: nms works, every other operator refuses.
 
     It has a __spec__ because mmcv looks for the module by its spec.
     """
-
-    class Operators(ModuleType):
-        def __getattr__(self, name: str) -> Callable[..., NoReturn]:
-            if name.startswith("__"):
-                raise AttributeError(name)
-
-            def refuse(*args: object, **kwargs: object) -> NoReturn:
-                raise UserError(f"mmcv's operator '{name}' needs compiled mmcv; {COMPILED_MMCV_REMEDY}")
-
-            return refuse
-
-    module = Operators("mmcv._ext")
+    module = MmcvOperatorsMissing("mmcv._ext")
     module.__spec__ = importlib.machinery.ModuleSpec("mmcv._ext", loader=None)
-    module.nms = _nms  # type: ignore[attr-defined]
+    vars(module)["nms"] = _nms
     return module
 
 

@@ -81,28 +81,32 @@ def test_c4_runs_stage_4_and_one_more_norm_on_every_roi(models):
         assert torch.equal(head(features), head.norm(head.layer4(features)))
 
 
-@pytest.mark.parametrize(
-    ("path", "rates"),
-    [
-        (C4, {0: 0.02 * 0.001, 99: 0.02, 17999: 0.02, 18000: 0.002, 21999: 0.002, 22000: 0.0002, 23999: 0.0002}),
-        (FPN, {0: 0.02 * 0.001, 999: 0.02, 59999: 0.02, 60000: 0.002, 79999: 0.002, 80000: 0.0002, 89999: 0.0002}),
-    ],
-)
-def test_learning_rate_by_iteration(path, rates):
-    cfg = load_config(path)
-    assert cfg.train_cfg.max_iters == max(rates) + 1
+RATES = {0: 0.02 * 0.001, 99: 0.02, 17999: 0.02, 18000: 0.002, 21999: 0.002, 22000: 0.0002, 23999: 0.0002}
+
+
+def test_learning_rate_of_the_24k_schedule():
+    cfg = load_config(C4)
+    assert cfg.train_cfg.max_iters == 24000
     assert cfg.optim_wrapper.optimizer == {"type": "SGD", "lr": 0.02, "momentum": 0.9, "weight_decay": 1e-4}
-    parameter = nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.SGD([parameter], lr=0.02)
+    assert cfg.train_dataloader.batch_size == 2
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.02)
     schedulers = [PARAM_SCHEDULERS.build({"optimizer": optimizer, **entry}) for entry in cfg.param_scheduler]
+    optimizer.step()  # torch warns about a schedule that runs before its optimizer
     found = {}
-    for iteration in range(max(rates) + 1):
-        if iteration in rates:
+    for iteration in range(24000):
+        if iteration in RATES:
             found[iteration] = optimizer.param_groups[0]["lr"]
-        optimizer.step()
         for scheduler in schedulers:
             scheduler.step()
-    assert found == pytest.approx(rates, rel=0.02)
+    assert found == pytest.approx(RATES, rel=0.02)
+
+
+def test_the_1x_schedule():
+    cfg = load_config(FPN)
+    warmup, steps = cfg.param_scheduler
+    assert (cfg.train_cfg.max_iters, steps.milestones, steps.gamma, warmup.end) == (90000, [60000, 80000], 0.1, 1000)
+    assert (warmup.start_factor, warmup.by_epoch, steps.by_epoch) == (0.001, False, False)
+    assert cfg.optim_wrapper.optimizer.lr == 0.02
 
 
 def test_norms_are_without_weight_decay_as_in_detectron2(models):
