@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pretrain.console import run_tool
 from pretrain.data.demo import write_demo
-from pretrain.data.demo_sheet import draw_sheet
+from pretrain.data.demo.sheet import draw_sheet
 
 
 def main() -> None:

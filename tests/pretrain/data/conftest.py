@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from pretrain.data.demo import write_demo
-from pretrain.data.demo_settings import DemoSettings
+from pretrain.data.demo.settings import DemoSettings
 
 
 @pytest.fixture(scope="session")

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-import pretrain.data.demo as demo_module
+import pretrain.data.demo.write as demo_module
 from pretrain.console import UserError
 from pretrain.data.demo import scene, write_demo
-from pretrain.data.demo_drawings import VOC_CLASSES
-from pretrain.data.demo_settings import DemoSettings, bytes_needed, picture_counts
-from pretrain.data.demo_sheet import draw_sheet
+from pretrain.data.demo.drawings import VOC_CLASSES
+from pretrain.data.demo.settings import DemoSettings, bytes_needed, picture_counts
+from pretrain.data.demo.sheet import draw_sheet
 from pretrain.files import read_json
 
 

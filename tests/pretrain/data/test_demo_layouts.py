@@ -12,10 +12,10 @@ from scipy.ndimage import binary_fill_holes
 from torchvision.datasets import CocoDetection, ImageFolder, VOCDetection
 
 from pretrain.data.demo import scene
-from pretrain.data.demo_drawings import BIRDS, CLASSES, VOC_CLASSES
-from pretrain.data.demo_layouts import coco_annotation, link_or_copy, polygons
-from pretrain.data.demo_scenes import SceneObject
-from pretrain.data.demo_settings import DemoSettings
+from pretrain.data.demo.drawings import BIRDS, CLASSES, VOC_CLASSES
+from pretrain.data.demo.layouts import coco_annotation, link_or_copy, polygons
+from pretrain.data.demo.scenes import SceneObject
+from pretrain.data.demo.settings import DemoSettings
 from wsol.metadata import read_classes, read_cub, read_metadata
 
 SEED = 7  # of the fixture `demo`

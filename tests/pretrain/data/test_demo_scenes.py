@@ -5,12 +5,12 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from pretrain.data import demo_photographs
+from pretrain.data.demo import photographs as demo_photographs
 from pretrain.data.demo import scene
-from pretrain.data.demo_drawings import BIRDS, CLASSES, DISTRACTORS, RENDER_SIDES, VOC_CLASSES, VOC_DRAWINGS, render
-from pretrain.data.demo_photographs import PHOTOGRAPHS, background, photograph_part, usable
-from pretrain.data.demo_scenes import Scene, SceneStyle, compose
-from pretrain.data.demo_settings import SETS, DemoSettings
+from pretrain.data.demo.drawings import BIRDS, CLASSES, DISTRACTORS, RENDER_SIDES, VOC_CLASSES, VOC_DRAWINGS, render
+from pretrain.data.demo.photographs import PHOTOGRAPHS, background, photograph_part, usable
+from pretrain.data.demo.scenes import Scene, SceneStyle, compose
+from pretrain.data.demo.settings import SETS, DemoSettings
 
 FLAT = Image.new("RGB", (128, 112), (255, 0, 255))
 CROWDED = SceneStyle(sizes=((128, 112),), side=(0.3, 0.6), distractors=(2, 5), occlusion=1.0, truncation=0.8)

@@ -11,8 +11,8 @@ from defusedxml import ElementTree
 from PIL import Image, ImageDraw, ImageFont
 
 from pretrain.console import UserError
-from pretrain.data.demo_drawings import VOC_CLASSES
-from pretrain.data.demo_layouts import CREDIT, WHAT
+from pretrain.data.demo.drawings import VOC_CLASSES
+from pretrain.data.demo.layouts import CREDIT, WHAT
 from pretrain.files import atomic_path, read_json
 
 SCALE = 2

@@ -13,8 +13,8 @@ import numpy as np
 import pycocotools.mask
 import skimage.measure
 
-from pretrain.data.demo_drawings import VOC_CLASSES
-from pretrain.data.demo_scenes import Mask, SceneObject
+from pretrain.data.demo.drawings import VOC_CLASSES
+from pretrain.data.demo.scenes import Mask, SceneObject
 from pretrain.files import write_json, write_text
 
 CREDIT = "Drawings: OpenMoji, openmoji.org, CC BY-SA 4.0, changed. Photographs: scikit-image."

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pretrain.data.demo_drawings import DISTRACTORS, RENDER_SIDES, render
+from pretrain.data.demo.drawings import DISTRACTORS, RENDER_SIDES, render
 
 ALPHA_FLOOR = 32  # of 255
 TRIES = 30

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pretrain.console import UserError
-from pretrain.data.demo_drawings import BIRDS, CLASSES
-from pretrain.data.demo_scenes import SceneStyle
+from pretrain.data.demo.drawings import BIRDS, CLASSES
+from pretrain.data.demo.scenes import SceneStyle
 from pretrain.files import read_json
 
 FORMAT = 1  # counts up whenever the same settings would give other pictures

@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from pretrain.console import progress
-from pretrain.data.demo_drawings import BIRDS, CLASSES, VOC_CLASSES, VOC_DRAWINGS
-from pretrain.data.demo_layouts import (
+from pretrain.data.demo.drawings import BIRDS, CLASSES, VOC_CLASSES, VOC_DRAWINGS
+from pretrain.data.demo.layouts import (
     WHAT,
     Annotated,
     cub_class,
@@ -33,9 +33,9 @@ from pretrain.data.demo_layouts import (
     write_voc_annotation,
     write_voc_lists,
 )
-from pretrain.data.demo_photographs import PHOTOGRAPHS, Part, background, usable
-from pretrain.data.demo_scenes import Scene, compose
-from pretrain.data.demo_settings import (
+from pretrain.data.demo.photographs import PHOTOGRAPHS, Part, background, usable
+from pretrain.data.demo.scenes import Scene, compose
+from pretrain.data.demo.settings import (
     SETS,
     DemoSettings,
     as_written,
