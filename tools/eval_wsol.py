@@ -28,6 +28,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--interval", type=float, default=0.001, help="step of the score thresholds (%(default)s)")
     parser.add_argument("--stock", action="store_true", help="keep the last stage's stride; default: stride 1")
     parser.add_argument("--draw", type=int, default=0, metavar="N", help="draw N images with their maps and boxes")
+    parser.add_argument("--random-weights", action="store_true", help="the control: the same network, untrained")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 (%(default)s)")
     parser.add_argument("--batch-size", type=int, default=32, help="images in a forward pass (%(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="threads that read images (%(default)s)")
@@ -37,7 +38,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     """Evaluate, print the figures and write wsol.json."""
     args = parse()
-    names = ("split", "interval", "input_size", "stock", "device", "batch_size", "workers", "draw")
+    names = ("split", "interval", "input_size", "stock", "device", "batch_size", "workers", "draw", "random_weights")
     settings = Settings(**{name: getattr(args, name) for name in names})
     if args.checkpoint and args.data:
         result = evaluate_checkpoint(args.checkpoint, args.data, args.out, args.metadata, args.scoremaps, settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from pretrain.backbones import BackboneCard, load_backbone
+from pretrain.backbones import BackboneCard, build_backbone, load_backbone
 from pretrain.console import UserError, progress
 from wsol.cam import features_and_logits, head_weight, score_maps, stride_one_last_stage
 from wsol.draw import OverlayCollector
@@ -44,6 +44,8 @@ class Settings:
         batch_size: Images in a forward pass.
         workers: Threads that read images.
         draw: Number of images, spread over the split, drawn with their boxes.
+        random_weights: Evaluate the checkpoint's architecture with fresh random weights instead of its own: the
+            control that says how much of a figure comes from the architecture and from the pictures.
     """
 
     split: str = "test"
@@ -54,6 +56,7 @@ class Settings:
     batch_size: int = 32
     workers: int = 2
     draw: int = 0
+    random_weights: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.interval <= 1:
@@ -94,6 +97,10 @@ def evaluate_checkpoint(
     _check_labels(records, len(data_classes), data)
     device = choose_device(settings.device)
     model, card = load_backbone(checkpoint)
+    if settings.random_weights:
+        torch.manual_seed(0)
+        model = build_backbone(card.arch, len(card.classes)).eval()
+        card = replace(card, method="random weights", branch="control", sha256="")
     class_of_label = match_classes(data_classes, card.classes)
     model = (model if settings.stock else stride_one_last_stage(model)).to(device)
     made_by = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,15 @@ def test_images_that_belie_their_metadata_are_counted(tree, metadata: Path, chec
     path.write_text("\n".join(lines))
     result = evaluate_checkpoint(checkpoint, tree.root, tmp_path, metadata, settings=SMALL)
     assert result["size_mismatches"] == 1
+
+
+def test_the_control_is_the_same_network_untrained(tree, checkpoint: Path, tmp_path: Path) -> None:
+    trained = evaluate_checkpoint(checkpoint, tree.root, tmp_path, settings=SMALL)
+    control = evaluate_checkpoint(checkpoint, tree.root, tmp_path, settings=replace(SMALL, random_weights=True))
+    assert control["checkpoint"]["method"] == "random weights"
+    assert control["checkpoint"]["sha256"] == ""
+    assert control["curve"] != trained["curve"]
+    assert control["centre_baseline"] == trained["centre_baseline"]
 
 
 def test_labels_beyond_the_classes_are_refused(tree, metadata: Path, checkpoint: Path, tmp_path: Path) -> None:

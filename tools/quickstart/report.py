@@ -73,7 +73,7 @@ def collect(work: Path) -> dict[str, Any]:
         },
         "d2": {start: read_json(work / "d2" / start / "results.json") for start in STARTS},
         "mmdet": {start: read_json(work / "mmdet" / start / "results.json") for start in METHODS},
-        "wsol": {method: read_json(work / "wsol" / method / "wsol.json") for method in METHODS},
+        "wsol": {start: read_json(work / "wsol" / start / "wsol.json") for start in STARTS},
         "data": read_json(work / "data" / "complete.json"),
     }
 
@@ -120,7 +120,7 @@ def _figures(work: Path, results: dict[str, Any]) -> dict[str, Any]:
         "detection_loss": _embed(_draw_detection_losses(work)),
         "detections": detections,
         "wsol_curve": _embed(_draw_wsol_curves(results["wsol"])),
-        "overlays": {TITLES[method]: _pictures(work / "wsol" / method) for method in METHODS},
+        "overlays": {TITLES[start]: _pictures(work / "wsol" / start) for start in STARTS},
     }
 
 

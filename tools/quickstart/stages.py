@@ -96,14 +96,15 @@ def plan(work: Path) -> list[Stage]:
                 ("data", f"convert_{start}_mmdet"),
             )
         )
-    for method, network in networks.items():
+    for method, network in {**networks, "random": networks["vanilla"]}.items():
         stages.append(
             Stage(
                 f"wsol_{method}",
                 f"Localisation on the CUB layout: {method}",
                 ("python", "tools/eval_wsol.py", "--checkpoint", f"{network}.safetensors")
                 + ("--data", str(data / "CUB_200_2011"), "--input-size", "128", "--draw", "6")
-                + ("--out", str(work / f"wsol/{method}")),
+                + ("--out", str(work / f"wsol/{method}"))
+                + (("--random-weights",) if method == "random" else ()),
                 work / f"wsol/{method}/wsol.json",
                 ("data", "pretrain"),
             )

@@ -50,6 +50,18 @@ def check_classes(cfg: CfgNode) -> None:
             )
 
 
+class NamingMapper(DatasetMapper):
+    """Detectron2's reader of pictures, which names the file that it cannot read, and the remedy."""
+
+    def __call__(self, picture: dict[str, Any]) -> dict[str, Any]:
+        try:
+            read: dict[str, Any] = super().__call__(picture)
+        except (OSError, ValueError) as error:  # unreadable, cut short; or not of the size that its annotation says
+            reason = " ".join(str(error).split())
+            raise UserError(f"{picture['file_name']}: cannot be used ({reason}); fetch the data set again") from error
+        return read
+
+
 class TrainLoader:
     """An endless iterable of batches, the same for a seed; it starts at batch `start`, which may be set until then.
 
@@ -69,7 +81,7 @@ class TrainLoader:
         self._dicts = get_detection_dataset_dicts(
             cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
         )
-        self._pictures = SeededPictures(self._dicts, DatasetMapper(cfg, is_train=True), cfg.SEED)
+        self._pictures = SeededPictures(self._dicts, NamingMapper(cfg, is_train=True), cfg.SEED)
         self._batch = cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
         self._grouping = cfg.DATALOADER.ASPECT_RATIO_GROUPING
         self._seed = cfg.SEED

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetMapper, MetadataCatalog, get_detection_dataset_dicts
+from detectron2.data import MetadataCatalog, get_detection_dataset_dicts
 from detectron2.structures import BoxMode
 from PIL import Image, ImageDraw, ImageFont
 from torch import nn
 
 from pretrain.files import atomic_path
+from transfer.d2.data import NamingMapper
 
 TRUE_COLOUR = (0, 160, 60)
 FOUND_COLOUR = (220, 50, 20)
@@ -37,7 +38,7 @@ def draw_detections(
     """
     [name] = cfg.DATASETS.TEST
     classes = MetadataCatalog.get(name).thing_classes
-    mapper = DatasetMapper(cfg, is_train=False)
+    mapper = NamingMapper(cfg, is_train=False)
     written = []
     model.eval()
     for picture in get_detection_dataset_dicts(name, filter_empty=False)[:number]:

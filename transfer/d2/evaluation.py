@@ -20,6 +20,7 @@ from detectron2.utils import comm
 from torch import nn
 
 from pretrain.console import progress
+from transfer.d2.data import NamingMapper
 
 THRESHOLDS = range(50, 100, 5)  # IoU in percent
 
@@ -92,7 +93,7 @@ def evaluate(cfg: CfgNode, model: nn.Module, shown: bool = True) -> dict[str, di
         {"bbox": {"AP", "AP50", "AP75", "AP50-<class>", ...}} in percent on rank 0, empty elsewhere.
     """
     [name] = cfg.DATASETS.TEST
-    loader = build_detection_test_loader(cfg, name)
+    loader = build_detection_test_loader(cfg, name, mapper=NamingMapper(cfg, is_train=False))
     evaluator = build_evaluator(cfg, name)
     with contextlib.ExitStack() as stack:
         advance: Callable[..., None] = lambda: None  # noqa: E731

@@ -119,7 +119,7 @@ def finetune(job: Job) -> dict[str, Any]:
             watch.close()
         results = _results(job, watch.metrics, settings, runner)
         if get_rank() == 0:
-            draw_samples(watch.samples, runner.val_dataloader.dataset.metainfo["classes"], job.folder / "drawn")
+            draw_samples(watch.samples, runner.val_dataloader.dataset.metainfo["classes"], job.folder / "detections")
             write_json(job.folder / "results.json", results)
     return results
 
@@ -233,10 +233,21 @@ def _results(job: Job, metrics: dict[str, float], settings: dict[str, Any], runn
         "per_class_AP50": groups["class50"],
         "iterations": runner.iterations_done,
         "seconds": round(runner.seconds(), 1),
+        "loss_curve": loss_curve(job.folder),
         "device": str(get_device()),
         "options": list(job.options),
         "versions": {"mmdet": mmdet.__version__, "mmcv": MMCV, "torch": torch.__version__},
     }
+
+
+def loss_curve(folder: Path) -> list[list[float]]:
+    """Return [iteration, total loss] pairs of metrics.json; what a resume did a second time counts once."""
+    curve: dict[int, float] = {}
+    for line in (folder / "metrics.json").read_text(encoding="utf-8").splitlines():
+        with contextlib.suppress(json.JSONDecodeError):  # a line that a kill cut short
+            entry = json.loads(line)
+            curve[int(entry["iteration"])] = round(float(entry["total_loss"]), 4)
+    return [[iteration, loss] for iteration, loss in sorted(curve.items())]
 
 
 @contextlib.contextmanager

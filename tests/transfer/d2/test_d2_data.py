@@ -98,6 +98,17 @@ def test_red_rectangle_is_where_its_box_is(root: Path) -> None:
     assert np.abs(np.array(found) - (x0, y0, x1, y1)).max() <= 1  # JPEG blurs the edge
 
 
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_damaged_picture_is_named(tmp_path: Path, workers: str) -> None:
+    write_voc(tmp_path)
+    pictures = list((tmp_path / "VOCdevkit").glob("*/JPEGImages/*trainval*.jpg"))
+    for path in pictures:
+        path.write_bytes(path.read_bytes()[:300])
+    cfg = quickstart(tmp_path, "DATALOADER.NUM_WORKERS", workers)
+    with pytest.raises(UserError, match=r"20\d\d_trainval_\d\.jpg: cannot be used .* fetch the data set again"):
+        next(iter(TrainLoader(cfg)))
+
+
 def test_number_of_classes_is_checked(root: Path) -> None:
     cfg = quickstart(root, "MODEL.ROI_HEADS.NUM_CLASSES", "80")
     with pytest.raises(UserError, match=r"voc_2007_trainval has 20 classes, the config says 80"):

@@ -79,12 +79,13 @@ def test_train_evaluate_draw_and_resume_bit_for_bit(job, tmp_path, monkeypatch, 
     assert (results["framework"], results["iterations"], results["config"]) == ("mmdetection", 6, "coco_r18_fpn")
     assert 0 <= results["AP"] <= results["AP50"] <= 100
     assert results["per_class"]["dog"] is None  # no dog in the data
-    drawn = sorted((run / "drawn").iterdir())
+    drawn = sorted((run / "detections").iterdir())
     assert [path.stem for path in drawn] == ["000008", "000009", "000010"]
     assert min(Image.open(drawn[0]).size) >= 400
     lines = [json.loads(line) for line in (run / "metrics.json").read_text().splitlines()]
     assert [line["iteration"] for line in lines] == [6]
     assert lines[0]["total_loss"] > 0
+    assert results["loss_curve"] == [[6, round(lines[0]["total_loss"], 4)]]
     told = capfd.readouterr()
     assert told.out == ""  # what the frameworks print is in the log
     assert all(line.startswith(("fine-tuning in MMDetection: ", "evaluating: ")) for line in told.err.splitlines())
