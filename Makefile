@@ -5,6 +5,9 @@
 BIN := .venv/bin
 TOOLS := tools/install_detectron2 $(wildcard tools/*.py tools/quickstart/*.py benchmarks/*.py)
 
+# Threads that wait asleep: on a machine that does other work too, spinning costs several times the computation.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup quickstart test test-fast lint format bench doctor lock clean clean-venv
 
