@@ -13,7 +13,6 @@ import argparse
 import shlex
 from pathlib import Path
 
-from report import print_summary, write_report
 from stages import ROOT, plan, run
 
 from pretrain.console import run_tool
@@ -40,6 +39,8 @@ def main() -> None:
     if not arguments.report_only:
         require_free_space(folder, NEEDED_BYTES, "the quickstart")
         run(stages, folder / "stages")
+    from report import print_summary, write_report  # here, since torch takes seconds and memory the stages want
+
     page = write_report(folder, stages)
     print_summary(folder)
     print(f"\nreport: {page.relative_to(ROOT)}")
