@@ -41,7 +41,7 @@ def main() -> None:
     steps = {}
     for name, settings in METHODS.items():
         method = build_method(settings(name=name), build_backbone(arguments.backbone, CLASSES), CLASSES)
-        method.to(device, memory_format=torch.channels_last)
+        method.to(device).to(memory_format=torch.channels_last)
         steps[name] = (method, build_optimizer(method, OptimSettings(lr=0.01)))
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for turn in range(arguments.steps + 1):
