@@ -34,6 +34,7 @@ def load_config(
     if not path.is_file():
         raise UserError(f"{path}: no such config; the ready ones are under configs/d2 and configs/quickstart")
     cfg = get_cfg()
+    cfg.SOLVER.OPTIMIZER = "SGD"  # the toolkit's own key; "ADAMW" serves short runs
     known = list(_flatten(cfg))
     try:
         written = _flatten(CfgNode.load_yaml_with_base(str(path)))
@@ -131,6 +132,8 @@ def _check(cfg: CfgNode, path: Path, card: BackboneCard | None) -> None:
             f"{path}: it builds resnet{resnets.DEPTH}, the weights are {card.arch}; set MODEL.RESNETS.DEPTH "
             f"{depth(card.arch)} and MODEL.RESNETS.RES2_OUT_CHANNELS {64 if depth(card.arch) < 50 else 256}"
         )
+    if cfg.SOLVER.OPTIMIZER not in ("SGD", "ADAMW"):
+        raise UserError(f"{path}: SOLVER.OPTIMIZER is {cfg.SOLVER.OPTIMIZER}; it can be SGD or ADAMW")
     if cfg.MODEL.WEIGHTS:
         raise UserError(f"{path}: MODEL.WEIGHTS is set; weights come by --weights, where every tensor is checked")
     if head_of(cfg) == "c4" and resnets.DEPTH < 50 and cfg.MODEL.ROI_HEADS.NAME == "Res5ROIHeads":

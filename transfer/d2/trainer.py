@@ -10,9 +10,12 @@ from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, HookBase, hooks
+from detectron2.solver.build import get_default_optimizer_params
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, JSONWriter
 from fvcore.nn.precise_bn import get_bn_modules
+from torch import nn
+from torch.optim import AdamW, Optimizer
 
 from pretrain.console import UserError
 from pretrain.files import require_free_space
@@ -36,6 +39,14 @@ class Trainer(DefaultTrainer):
         self._description = description
         self.results: dict[str, dict[str, float]] = {}
         super().__init__(cfg)
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> Optimizer:
+        """Return Detectron2's own SGD, or AdamW where SOLVER.OPTIMIZER asks for it; norms are not decayed by AdamW."""
+        if cfg.SOLVER.OPTIMIZER == "SGD":
+            return super().build_optimizer(cfg, model)
+        groups = get_default_optimizer_params(model, weight_decay_norm=0.0)
+        return AdamW(groups, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY)
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> TrainLoader:
