@@ -60,7 +60,8 @@ def plan(work: Path) -> list[Stage]:
         ),
     ]
     for method, network in networks.items():
-        for target, tool in (("d2", "convert_to_d2"), ("mmdet", "convert_to_mmdet")):
+        targets = [("d2", "convert_to_d2"), ("mmdet", "convert_to_mmdet")]
+        for target, tool in targets if method == "automix" else targets[:1]:
             converted = work / f"converted/{method}_{target}.pth"
             stages.append(
                 Stage(
@@ -79,19 +80,19 @@ def plan(work: Path) -> list[Stage]:
                 f"Faster R-CNN in Detectron2, VOC layout, from {start}",
                 ("python", "tools/finetune_d2.py", "--config", "configs/quickstart/voc_r18_fpn.yaml", *weights)
                 + ("--data-root", str(data), "--output", str(work / f"d2/{start}"), "--seed", "0", "--resume")
-                + ("--draw", "6"),
+                + ("--draw", "3", "--draw-threshold", "0.25"),
                 work / f"d2/{start}/results.json",
                 ("data",) if start == "random" else ("data", f"convert_{start}_d2"),
             )
         )
-    for start in networks:
+    for start in ("automix",):
         stages.append(
             Stage(
                 f"mmdet_{start}",
                 f"Faster R-CNN in MMDetection, COCO layout, from {start}",
                 ("python", "tools/finetune_mmdet.py", "configs/quickstart/coco_r18_fpn.py")
                 + ("--weights", str(work / f"converted/{start}_mmdet.pth"), "--data-root", str(data))
-                + ("--work-dir", str(work / f"mmdet/{start}"), "--seed", "0", "--resume", "--draw", "6"),
+                + ("--work-dir", str(work / f"mmdet/{start}"), "--seed", "0", "--resume", "--draw", "3"),
                 work / f"mmdet/{start}/results.json",
                 ("data", f"convert_{start}_mmdet"),
             )
@@ -102,7 +103,7 @@ def plan(work: Path) -> list[Stage]:
                 f"wsol_{method}",
                 f"Localisation on the CUB layout: {method}",
                 ("python", "tools/eval_wsol.py", "--checkpoint", f"{network}.safetensors")
-                + ("--data", str(data / "CUB_200_2011"), "--input-size", "128", "--draw", "6")
+                + ("--data", str(data / "CUB_200_2011"), "--input-size", "128", "--draw", "3")
                 + ("--out", str(work / f"wsol/{method}"))
                 + (("--random-weights",) if method == "random" else ()),
                 work / f"wsol/{method}/wsol.json",
