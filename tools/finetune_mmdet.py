@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint with changed settings")
     parser.add_argument("--eval-only", action="store_true", help="evaluate the work directory's last checkpoint")
     parser.add_argument("--draw", type=int, default=0, metavar="N", help="draw detections on N images (in detections/)")
+    parser.add_argument("--draw-threshold", type=float, default=0.5, help="lowest score drawn (default %(default)s)")
     parser.add_argument("--launcher", choices=("none", "pytorch", "slurm"), default="none")
     parser.add_argument(
         "--cfg-options", nargs="+", default=[], dest="options", metavar="K=V", help="override entries of the config"

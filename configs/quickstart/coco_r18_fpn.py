@@ -73,9 +73,9 @@ optim_wrapper = dict(
     optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.05),
     paramwise_cfg=dict(norm_decay_mult=0.0),
 )
-train_cfg = dict(type="IterBasedTrainLoop", max_iters=100, val_interval=100)
+train_cfg = dict(type="IterBasedTrainLoop", max_iters=120, val_interval=120)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.05, by_epoch=False, begin=0, end=20),
-    dict(type="MultiStepLR", by_epoch=False, begin=0, end=100, milestones=[80], gamma=0.1),
+    dict(type="MultiStepLR", by_epoch=False, begin=0, end=120, milestones=[100], gamma=0.1),
 ]
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=50))

@@ -173,7 +173,7 @@ def _draw_wsol_curves(wsol: dict[str, Any]) -> Figure:
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel("boxes correct (%)")
-    figure.axes[0].legend(fontsize=7, frameon=False)
+    figure.axes[2].legend(fontsize=7, frameon=False)
     return figure
 
 

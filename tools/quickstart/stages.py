@@ -18,6 +18,7 @@ from pretrain.console import UserError
 from pretrain.files import read_json, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
+DRAW = ("--draw", "3", "--draw-threshold", "0.1")  # detectors of two passes over the data are not sure of much
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def plan(work: Path) -> list[Stage]:
                 f"Faster R-CNN in Detectron2, VOC layout, from {start}",
                 ("python", "tools/finetune_d2.py", "--config", "configs/quickstart/voc_r18_fpn.yaml", *weights)
                 + ("--data-root", str(data), "--output", str(work / f"d2/{start}"), "--seed", "0", "--resume")
-                + ("--draw", "3", "--draw-threshold", "0.25"),
+                + DRAW,
                 work / f"d2/{start}/results.json",
                 ("data",) if start == "random" else ("data", f"convert_{start}_d2"),
             )
@@ -92,7 +93,8 @@ def plan(work: Path) -> list[Stage]:
                 f"Faster R-CNN in MMDetection, COCO layout, from {start}",
                 ("python", "tools/finetune_mmdet.py", "configs/quickstart/coco_r18_fpn.py")
                 + ("--weights", str(work / f"converted/{start}_mmdet.pth"), "--data-root", str(data))
-                + ("--work-dir", str(work / f"mmdet/{start}"), "--seed", "0", "--resume", "--draw", "3"),
+                + ("--work-dir", str(work / f"mmdet/{start}"), "--seed", "0", "--resume")
+                + DRAW,
                 work / f"mmdet/{start}/results.json",
                 ("data", f"convert_{start}_mmdet"),
             )

@@ -15,9 +15,7 @@ SHORTER_SIDE = 480  # pixels: small pictures are enlarged, so that the labels ca
 WHITE = (255, 255, 255)
 
 
-def draw_samples(
-    samples: Sequence[Any], classes: Sequence[str], folder: str | Path, score_above: float = 0.3
-) -> list[Path]:
+def draw_samples(samples: Sequence[Any], classes: Sequence[str], folder: str | Path, score_above: float) -> list[Path]:
     """Write one JPEG an image to `folder` and return their paths.
 
     Args:

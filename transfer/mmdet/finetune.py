@@ -57,6 +57,7 @@ class Job:
         resume: Go on from the last checkpoint even if the settings have changed since.
         eval_only: Evaluate the last checkpoint of the work directory, and train nothing.
         draw: Number of evaluated images to draw.
+        draw_threshold: Score from which a detection is drawn.
         options: --cfg-options, "key=value" each.
         launcher: "none", "pytorch" (torchrun) or "slurm".
     """
@@ -69,6 +70,7 @@ class Job:
     resume: bool = False
     eval_only: bool = False
     draw: int = 0
+    draw_threshold: float = 0.5
     options: Sequence[str] = ()
     launcher: str = "none"
 
@@ -119,7 +121,8 @@ def finetune(job: Job) -> dict[str, Any]:
             watch.close()
         results = _results(job, watch.metrics, settings, runner)
         if get_rank() == 0:
-            draw_samples(watch.samples, runner.val_dataloader.dataset.metainfo["classes"], job.folder / "detections")
+            classes = runner.val_dataloader.dataset.metainfo["classes"]
+            draw_samples(watch.samples, classes, job.folder / "detections", job.draw_threshold)
             write_json(job.folder / "results.json", results)
     return results
 

@@ -1,0 +1,80 @@
+"""The quickstart's stages: each done once, stopped with a sentence, and made of commands that exist."""
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pretrain.console import UserError
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tools" / "quickstart"))
+
+import stages  # noqa: E402  (a script's neighbour, not a package)
+
+
+def _stage(tmp_path, name, code, needs=()):
+    """Return a stage that appends a line to NAME.txt by the given Python statement."""
+    return stages.Stage(name, name, ("python", "-c", code), tmp_path / f"{name}.txt", needs)
+
+
+def _append(tmp_path, name, word="x"):
+    return f"open({str(tmp_path / name) + '.txt'!r}, 'a').write({word!r})"
+
+
+def test_a_stage_is_done_once_and_again_when_what_it_needs_changes(tmp_path):
+    first = _stage(tmp_path, "first", _append(tmp_path, "first"))
+    second = _stage(tmp_path, "second", _append(tmp_path, "second"), ("first",))
+    stages.run([first, second], tmp_path / "records")
+    stages.run([first, second], tmp_path / "records")
+    assert ((tmp_path / "first.txt").read_text(), (tmp_path / "second.txt").read_text()) == ("x", "x")
+
+    changed = _stage(tmp_path, "first", _append(tmp_path, "first", "y"))
+    stages.run([changed, second], tmp_path / "records")
+    assert ((tmp_path / "first.txt").read_text(), (tmp_path / "second.txt").read_text()) == ("xy", "xx")
+
+    (tmp_path / "second.txt").unlink()  # what a stage makes is gone: its record counts no longer
+    stages.run([changed, second], tmp_path / "records")
+    assert (tmp_path / "second.txt").read_text() == "x"
+
+
+def test_a_failure_names_the_stage_and_keeps_what_was_done(tmp_path):
+    good = _stage(tmp_path, "good", _append(tmp_path, "good"))
+    bad = _stage(tmp_path, "bad", "raise SystemExit(3)")
+    with pytest.raises(UserError, match=r"stage 'bad' ended with status 3; .* type the same command again"):
+        stages.run([good, bad], tmp_path / "records")
+    idle = _stage(tmp_path, "idle", "pass")
+    with pytest.raises(UserError, match=r"stage 'idle' left no .*idle\.txt"):
+        stages.run([good, idle], tmp_path / "records")
+    assert (tmp_path / "good.txt").read_text() == "x"
+
+
+def test_ctrl_c_in_a_stage_stops_all(tmp_path):
+    stopped = _stage(tmp_path, "stopped", "raise SystemExit(130)")
+    with pytest.raises(KeyboardInterrupt):
+        stages.run([stopped, _stage(tmp_path, "late", _append(tmp_path, "late"))], tmp_path / "records")
+    assert not (tmp_path / "late.txt").exists()
+
+
+def test_commands_name_tools_and_configs_that_exist():
+    plan = stages.plan(Path("work_dirs/quickstart"))
+    for stage in plan:
+        named = [word for word in stage.command if word.startswith(("tools/", "configs/"))]
+        assert named
+        assert all((ROOT / word).is_file() for word in named)
+        earlier = [other.name for other in plan[: plan.index(stage)]]
+        assert set(stage.needs) <= set(earlier)
+    done = subprocess.run(
+        [sys.executable, "tools/quickstart", "--list"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == [shlex.join(stage.command) for stage in plan]
+
+
+def test_a_report_without_results_names_the_first_that_is_missing(tmp_path):
+    command = [sys.executable, "tools/quickstart", "--report-only", "--work-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == f"error: {tmp_path}/pretrain/automix/result.json: no such file\n"
+    assert not (tmp_path / "report.html").exists()
