@@ -119,3 +119,10 @@ def test_bottleneck_head_for_resnet18_is_refused() -> None:
 def test_weights_by_another_road_are_refused() -> None:
     with pytest.raises(UserError, match=r"MODEL\.WEIGHTS is set"):
         load_config(QUICKSTART, R18, ["MODEL.WEIGHTS", "somewhere.pkl"])
+
+
+def test_the_published_configs_train_by_sgd_and_an_unknown_optimizer_is_refused() -> None:
+    assert load_config(ROOT / "configs/d2/voc_r50_c4_24k.yaml", R50).SOLVER.OPTIMIZER == "SGD"
+    assert load_config(QUICKSTART, R18).SOLVER.OPTIMIZER == "ADAMW"
+    with pytest.raises(UserError, match=r"SOLVER\.OPTIMIZER is ADAM; it can be SGD or ADAMW"):
+        load_config(QUICKSTART, R18, ["SOLVER.OPTIMIZER", "ADAM"])

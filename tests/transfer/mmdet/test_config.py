@@ -109,12 +109,13 @@ def test_the_1x_schedule():
     assert cfg.optim_wrapper.optimizer.lr == 0.02
 
 
-def test_norms_are_without_weight_decay_as_in_detectron2(models):
-    wrapper = build_optim_wrapper(models[QUICK], load_config(QUICK).optim_wrapper)
+@pytest.mark.parametrize(("path", "expected"), [(FPN, 1e-4), (QUICK, 0.05)])
+def test_norms_are_without_weight_decay_as_in_detectron2(models, path, expected):
+    wrapper = build_optim_wrapper(models[path], load_config(path).optim_wrapper)
     decay = {id(group["params"][0]): group["weight_decay"] for group in wrapper.optimizer.param_groups}
-    backbone = models[QUICK].backbone
+    backbone = models[path].backbone
     assert decay[id(backbone.bn1.weight)] == 0
-    assert decay[id(backbone.conv1.weight)] == 1e-4
+    assert decay[id(backbone.conv1.weight)] == expected
 
 
 @pytest.mark.parametrize(("path", "arch", "head"), [(C4, "resnet50", "c4"), (QUICK, "resnet18", "fpn")])
