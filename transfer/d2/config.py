@@ -33,8 +33,7 @@ def load_config(
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such config; the ready ones are under configs/d2 and configs/quickstart")
-    cfg = get_cfg()
-    cfg.SOLVER.OPTIMIZER = "SGD"  # the toolkit's own key; "ADAMW" serves short runs
+    cfg = _defaults()
     known = list(_flatten(cfg))
     try:
         written = _flatten(CfgNode.load_yaml_with_base(str(path)))
@@ -123,6 +122,18 @@ def changed_values(cfg: CfgNode, defaults: CfgNode) -> dict[str, Any]:
         for key, value in _flatten(cfg).items()
         if value != usual.get(key) and key != "OUTPUT_DIR"
     }
+
+
+def default_value(key: str) -> Any:
+    """Return the value of a key, such as "SOLVER.BASE_LR", where no config sets it."""
+    return _flatten(_defaults()).get(key)
+
+
+def _defaults() -> CfgNode:
+    """Return Detectron2's defaults and the toolkit's own key."""
+    cfg = get_cfg()
+    cfg.SOLVER.OPTIMIZER = "SGD"  # "ADAMW" serves short runs
+    return cfg
 
 
 def _check(cfg: CfgNode, path: Path, card: BackboneCard | None) -> None:

@@ -20,7 +20,7 @@ from pretrain.backbones import BackboneCard
 from pretrain.console import UserError
 from pretrain.files import read_json, sha256, write_json, write_text
 from transfer.convert import Converted, read_converted
-from transfer.d2.config import changed_values, head_of, load_config
+from transfer.d2.config import changed_values, default_value, head_of, load_config
 from transfer.d2.data import check_classes, register
 from transfer.d2.draw import draw_detections
 from transfer.d2.evaluation import evaluate
@@ -164,8 +164,10 @@ def _claim(job: Job, cfg: CfgNode, converted: Converted | None) -> None:
         old, new = theirs.get("settings", {}), mine["settings"]
         changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
         if changed and not job.resume:
+            key = changed[0]
+            before, now = (values.get(key, default_value(key)) for values in (old, new))
             raise UserError(
-                f"{output}: holds a run with another {changed[0]} ({old.get(changed[0])}, now {new.get(changed[0])}); "
+                f"{output}: holds a run with another {key} ({before}, now {now}); "
                 "choose another --output, or go on with the new setting by --resume"
             )
         if changed:

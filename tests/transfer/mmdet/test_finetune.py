@@ -116,7 +116,7 @@ def test_train_evaluate_draw_and_resume_bit_for_bit(job, tmp_path, monkeypatch, 
     with pytest.raises(UserError, match="holds a run with another seed; choose another --work-dir"):
         finetune(replace(job, seed=1))
     with pytest.raises(UserError, match="holds a run with another config_sha256"):
-        finetune(replace(job, options=(*SMALL, "optim_wrapper.optimizer.lr=0.001")))
+        finetune(replace(job, options=(*SMALL, "optim_wrapper.optimizer.lr=0.01")))
 
 
 @pytest.mark.slow
