@@ -47,7 +47,7 @@ def draw_overlay(
     """
     height, width = score_map.shape
     shape = image.height / image.width
-    figure = Figure(figsize=(7.0, 3.4 * min(max(shape, 0.4), 2.0) + 0.75), dpi=110, layout="constrained")
+    figure = Figure(figsize=(4.8, 2.35 * min(max(shape, 0.4), 2.0) + 0.65), dpi=160, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, 2)
     for axis in axes:

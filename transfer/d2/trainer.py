@@ -25,6 +25,7 @@ from transfer.d2.hooks import EvaluateWhenDone, PreciseStatistics, Progress, Saf
 
 LOG_EVERY = 20  # iterations between lines of metrics.json, fewer in a short run
 LOG_LINES = 40  # at least
+KEPT_CHECKPOINTS = 2  # the last ones; model_final.pth comes on top
 
 
 class Trainer(DefaultTrainer):
@@ -66,6 +67,9 @@ class Trainer(DefaultTrainer):
             statistics = PreciseStatistics(cfg.TEST.EVAL_PERIOD, self.model, first, passes, advance=advance)
         period = min(LOG_EVERY, max(1, self.max_iter // LOG_LINES))
         metrics = str(Path(cfg.OUTPUT_DIR, "metrics.json"))
+        checkpoints = hooks.PeriodicCheckpointer(
+            self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=KEPT_CHECKPOINTS
+        )
         writers = [CommonMetricPrinter(self.max_iter), JSONWriter(metrics, window_size=period)] if main else []
         return [
             SeedEachStep(cfg.SEED),
@@ -73,7 +77,7 @@ class Trainer(DefaultTrainer):
             hooks.IterationTimer(),
             hooks.LRScheduler(),
             statistics,
-            hooks.PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD) if main else None,
+            checkpoints if main else None,
             EvaluateWhenDone(cfg.TEST.EVAL_PERIOD, self._evaluate),
             hooks.PeriodicWriter(writers, period=period) if main else None,
         ]
@@ -119,9 +123,11 @@ class Trainer(DefaultTrainer):
         self.progress.advance(*args, **kwargs)
 
     def _require_space(self) -> None:
-        """A checkpoint holds weights and momentum, float32."""
-        one = 8 * sum(tensor.numel() for tensor in self.model.state_dict().values())
-        number = (self.max_iter - self.start_iter) // self.cfg.SOLVER.CHECKPOINT_PERIOD + 1
+        """A checkpoint holds the weights and as many numbers a weight as the optimizer keeps, all float32."""
+        copies = 3 if self.cfg.SOLVER.OPTIMIZER == "ADAMW" else 2
+        one = 4 * copies * sum(tensor.numel() for tensor in self.model.state_dict().values())
+        periodic = (self.max_iter - self.start_iter) // self.cfg.SOLVER.CHECKPOINT_PERIOD
+        number = min(periodic, KEPT_CHECKPOINTS + 1) + 1  # the oldest goes after the newest is written
         require_free_space(self.cfg.OUTPUT_DIR, one * number, f"{number} checkpoints")
 
 

@@ -108,7 +108,8 @@ def finetune(job: Job) -> dict[str, Any]:
     with quiet(job.folder / "framework.log"), trusted_checkpoints(job.folder):
         runner = FinetuneRunner.from_cfg(cfg)
         runner.start_weights = converted.state_dict if converted else None
-        size = 8 * sum(parameter.numel() for parameter in runner.model.parameters())  # float32 and its momentum
+        copies = 3 if cfg.optim_wrapper.optimizer.type.startswith("Adam") else 2  # the weights, the optimizer's state
+        size = 4 * copies * sum(parameter.numel() for parameter in runner.model.parameters())
         require_free_space(job.folder, KEPT_CHECKPOINTS * size, "the checkpoints of the fine-tuning")
         watch = WatchHook(int(cfg.model.roi_head.bbox_head.num_classes), keep=job.draw)
         runner.register_hook(watch)

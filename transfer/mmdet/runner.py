@@ -173,7 +173,7 @@ class WatchHook(Hook):
         self._open("fine-tuning in MMDetection", runner.max_iters, runner.iter)
         assert self._advance is not None
         done = runner.iter + 1
-        losses = {name: float(value) for name, value in (outputs or {}).items()}
+        losses = {name: float(value.detach()) for name, value in (outputs or {}).items()}
         if bad := [f"{name} = {value}" for name, value in losses.items() if not math.isfinite(value)]:
             self.close()
             raise UserError(

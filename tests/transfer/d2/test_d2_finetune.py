@@ -21,7 +21,7 @@ from transfer.d2.finetune import Job, finetune
 from transfer.d2.weights import load_exact
 
 QUICKSTART = Path(__file__).parents[3] / "configs" / "quickstart" / "voc_r18_fpn.yaml"
-SMALL = ["SOLVER.IMS_PER_BATCH", "2", "SOLVER.MAX_ITER", "4", "SOLVER.STEPS", "(3,)", "SOLVER.WARMUP_ITERS", "2"]
+SMALL = ["SOLVER.IMS_PER_BATCH", "2", "SOLVER.MAX_ITER", "6", "SOLVER.STEPS", "(5,)", "SOLVER.WARMUP_ITERS", "2"]
 SMALL += ["SOLVER.CHECKPOINT_PERIOD", "2", "TEST.PRECISE_BN.NUM_ITER", "1", "MODEL.FPN.OUT_CHANNELS", "16"]
 SMALL += ["MODEL.ROI_BOX_HEAD.FC_DIM", "16"]
 
@@ -46,10 +46,12 @@ def test_files_of_a_run(whole: Path, job: Job) -> None:
     results = json.loads((whole / "results.json").read_text())
     assert {"AP", "AP50", "AP75", "per_class_AP50", "iterations", "seconds", "seed", "what"} <= set(results)
     assert (results["config"], results["start"], results["seed"]) == ("voc_r18_fpn", "state dict", 3)
-    assert (results["iterations"], len(results["per_class_AP50"])) == (4, 20)
+    assert (results["iterations"], len(results["per_class_AP50"])) == (6, 20)
     assert results["AP50"] == pytest.approx(sum(results["per_class_AP50"].values()) / 20, abs=1e-3)
-    assert results["settings"]["SOLVER.MAX_ITER"] == 4
-    assert [step for step, _ in results["loss_curve"]] == [0, 1, 2, 3]
+    assert results["settings"]["SOLVER.MAX_ITER"] == 6
+    assert [step for step, _ in results["loss_curve"]] == list(range(6))
+    kept = ["model_0000003.pth", "model_0000005.pth", "model_final.pth"]  # of three periodic ones the last two
+    assert sorted(path.name for path in whole.glob("*.pth")) == kept
     drawn = sorted((whole / "detections").glob("*.png"))
     assert [path.stem for path in drawn] == ["2007_test_0", "2007_test_1"]
     assert min(Image.open(drawn[0]).size) == 360
@@ -66,16 +68,16 @@ def test_frameworks_chatter_stays_in_the_log(whole: Path, job: Job, capfd: pytes
 
 def test_finished_run_is_not_repeated(whole: Path, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "launch", lambda *_, **__: pytest.fail("trained again"))
-    assert finetune(replace(job, output=whole, draw=2))["iterations"] == 4
+    assert finetune(replace(job, output=whole, draw=2))["iterations"] == 6
 
 
 @pytest.mark.slow
 def test_killed_run_goes_on_exactly(whole: Path, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C in the fourth iteration, after the checkpoint of the second: the end is the same to the last bit."""
+    """Ctrl-C in the sixth iteration, after the checkpoint of the fourth: the end is the same to the last bit."""
     step = transfer.d2.trainer.Trainer.run_step
 
     def interrupted(trainer: transfer.d2.trainer.Trainer) -> None:
-        if trainer.iter == 3:
+        if trainer.iter == 5:
             raise KeyboardInterrupt
         step(trainer)
 
@@ -84,13 +86,13 @@ def test_killed_run_goes_on_exactly(whole: Path, job: Job, tmp_path: Path, monke
         patch.setattr(transfer.d2.trainer.Trainer, "run_step", interrupted)
         with pytest.raises(KeyboardInterrupt):
             finetune(mine)
-    assert (tmp_path / "last_checkpoint").read_text() == "model_0000001.pth"
+    assert (tmp_path / "last_checkpoint").read_text() == "model_0000003.pth"
     assert not (tmp_path / "results.json").exists()
     results = finetune(mine)
-    assert [step for step, _ in results["loss_curve"]] == [0, 1, 2, 3]
-    for name in ("model_0000003.pth", "model_final.pth"):
+    assert [step for step, _ in results["loss_curve"]] == list(range(6))
+    for name in ("model_0000005.pth", "model_final.pth"):
         ours, theirs = (torch.load(folder / name, weights_only=True) for folder in (tmp_path, whole))
-        assert ours["iteration"] == theirs["iteration"] == 3
+        assert ours["iteration"] == theirs["iteration"] == 5
         for key, tensor in theirs["model"].items():
             assert torch.equal(ours["model"][key], tensor), key
         assert ours["trainer"]["hooks"]["LRScheduler"] == theirs["trainer"]["hooks"]["LRScheduler"]
