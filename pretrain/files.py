@@ -70,6 +70,11 @@ def sha256(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+def folder_size(folder: str | Path) -> int:
+    """Return the bytes of all files below `folder`; 0 where it does not exist."""
+    return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+
+
 def require_free_space(folder: str | Path, needed: int, purpose: str) -> None:
     """Raise a UserError if the disk that holds `folder` has fewer than `needed` bytes free."""
     existing = Path(folder).absolute()

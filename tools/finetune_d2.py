@@ -22,7 +22,9 @@ def main() -> None:
     start = parser.add_mutually_exclusive_group(required=True)
     start.add_argument("--weights", type=Path, help="OUT.pth of tools/convert_to_d2.py")
     start.add_argument("--from-scratch", action="store_true", help="random weights")
-    parser.add_argument("--data-root", type=Path, help="holds VOCdevkit/, coco/ ($DETECTRON2_DATASETS, else data/)")
+    parser.add_argument(
+        "--data-root", type=Path, help="holds VOCdevkit/, coco/ ($DATA_ROOT, $DETECTRON2_DATASETS or data/)"
+    )
     parser.add_argument("--output", type=Path, help="folder (default: work_dirs/d2/CONFIG/START-seedSEED)")
     parser.add_argument("--num-gpus", type=int, help="default: one, or the CPU where there is none")
     parser.add_argument("--seed", type=int, default=0, help="of new layers, picture order, sampling (default 0)")

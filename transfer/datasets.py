@@ -52,8 +52,8 @@ NAMES = {
 
 
 def data_root(given: str | Path | None) -> Path:
-    """Return the folder of the data sets: what was given, else $DETECTRON2_DATASETS, else data/."""
-    return Path(given or os.environ.get("DETECTRON2_DATASETS") or "data")
+    """Return the folder of the data sets: what was given, else $DATA_ROOT, else $DETECTRON2_DATASETS, else data/."""
+    return Path(given or os.environ.get("DATA_ROOT") or os.environ.get("DETECTRON2_DATASETS") or "data")
 
 
 def preflight(names: Iterable[str], root: str | Path) -> list[VocSplit | CocoSplit]:
@@ -132,7 +132,7 @@ def _missing(problem: str, expected: list[str], root: Path, folder: Path) -> Use
     lines += [
         "prepare:",
         f"  python tools/prepare_demo.py --out {root}   the small semi-synthetic demo, in the same layout",
-        "  the real sets: docs/detectron2.md, section Data; another folder: --data-root DIR or DETECTRON2_DATASETS",
+        "  the real sets: docs/detectron2.md, section Data; another folder: --data-root DIR or DATA_ROOT=DIR",
     ]
     return UserError("\n".join(lines))
 

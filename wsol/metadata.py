@@ -205,10 +205,12 @@ def image_size(path: Path) -> tuple[int, int]:
 def _require(folder: Path, names: Sequence[str], what: str) -> None:
     if missing := [name for name in names if not (folder / name).is_file()]:
         there = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
-        found = f"it holds {', '.join(there[:8])}{', ...' if len(there) > 8 else ''}" if there else "it holds nothing"
+        found = ", ".join(there[:8]) + (", ..." if len(there) > 8 else "") if there else "nothing"
         raise UserError(
-            f"{folder}: no {missing[0]}; {what} needs {', '.join(names)} in this folder, and {found}; "
-            "unpack the data there, or make the demo: python tools/prepare_demo.py --out work_dirs/quickstart/data"
+            f"{folder}: no {missing[0]}; is it {what}?\n"
+            f"  expected: {', '.join(names)}\n"
+            f"  found:    {found}\n"
+            "  prepare:  unpack the data there, or python tools/prepare_demo.py --out work_dirs/quickstart/data"
         )
 
 

@@ -87,8 +87,11 @@ def test_unknown_name(tmp_path: Path) -> None:
 
 
 def test_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
+    for name in ("DATA_ROOT", "DETECTRON2_DATASETS"):
+        monkeypatch.delenv(name, raising=False)
     assert data_root(None) == Path("data")
     monkeypatch.setenv("DETECTRON2_DATASETS", "/sets")
     assert data_root(None) == Path("/sets")
+    monkeypatch.setenv("DATA_ROOT", "/all")
+    assert data_root(None) == Path("/all")
     assert data_root("here") == Path("here")

@@ -135,9 +135,9 @@ def test_a_missing_line_is_named_by_its_image(metadata: Path, name: str) -> None
 
 def test_missing_files_are_told_with_what_is_there(tree, metadata: Path, tmp_path: Path) -> None:
     (metadata / "localization.txt").unlink()
-    with pytest.raises(UserError, match=r"no localization\.txt; .*it holds class_labels\.txt"):
+    with pytest.raises(UserError, match=r"(?s)no localization\.txt; .*found: +class_labels\.txt"):
         read_metadata(metadata)
-    with pytest.raises(UserError, match="it holds nothing.*prepare_demo"):
+    with pytest.raises(UserError, match=r"(?s)no \w+\.txt.*expected: .*found: +nothing\n.*prepare_demo"):
         read_cub(tmp_path / "nowhere")
     (metadata / "localization.txt").write_text("")
     (metadata / "image_ids.txt").write_text("\n")

@@ -16,9 +16,9 @@ from pathlib import Path
 from stages import ROOT, plan, run
 
 from pretrain.console import run_tool
-from pretrain.files import require_free_space
+from pretrain.files import folder_size, require_free_space
 
-NEEDED_BYTES = 2500 * 2**20  # 2.2 GB stay
+NEEDED_BYTES = 2_500_000_000  # 2.2 GB stay; tools/doctor.py looks for as much
 
 
 def main() -> None:
@@ -37,8 +37,7 @@ def main() -> None:
         return
     folder = ROOT / arguments.work_dir
     if not arguments.report_only:
-        there = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        require_free_space(folder, max(NEEDED_BYTES - there, 0), "the quickstart")
+        require_free_space(folder, max(NEEDED_BYTES - folder_size(folder), 0), "the quickstart")
         run(stages, folder / "stages")
     from report import print_summary, write_report  # here, since torch takes seconds and memory the stages want
 

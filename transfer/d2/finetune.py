@@ -39,7 +39,7 @@ class Job:
     Attributes:
         config: A YAML of configs/d2 or configs/quickstart.
         weights: OUT.pth of tools/convert_to_d2.py; None for a random start.
-        data_root: Holds VOCdevkit and coco; None for $DETECTRON2_DATASETS or data/.
+        data_root: Holds VOCdevkit and coco; None for $DATA_ROOT, $DETECTRON2_DATASETS or data/.
         output: Where everything goes; None for work_dirs/d2/<config>/<start>-seed<seed>.
         num_gpus: Processes, one a GPU; None for one GPU where there is one. On a CPU always one process.
         seed: Of the detector's initial values, the order of the pictures and all sampling.
