@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 
 from pretrain.console import UserError, run_tool
-from wsol.evaluate import Settings, evaluate_checkpoint, evaluate_scoremaps
-from wsol.report import print_result, write_result
 
 
 def parse() -> argparse.Namespace:
@@ -38,14 +36,20 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     """Evaluate, print the figures and write wsol.json."""
     args = parse()
+    by_scoremaps = args.scoremaps and not args.checkpoint
+    if not (by_scoremaps or (args.checkpoint and args.data)):
+        raise UserError("give --checkpoint C --data CUB_ROOT, or --scoremaps DIR --metadata DIR; see --help")
+
+    # Late: --help and wrong arguments answer at once.
+    from wsol.evaluate import Settings, evaluate_checkpoint, evaluate_scoremaps
+    from wsol.report import print_result, write_result
+
     names = ("split", "interval", "input_size", "stock", "device", "batch_size", "workers", "draw", "random_weights")
     settings = Settings(**{name: getattr(args, name) for name in names})
-    if args.checkpoint and args.data:
-        result = evaluate_checkpoint(args.checkpoint, args.data, args.out, args.metadata, args.scoremaps, settings)
-    elif args.scoremaps and not args.checkpoint:
+    if by_scoremaps:
         result = evaluate_scoremaps(args.scoremaps, args.out, args.metadata, args.data, settings)
     else:
-        raise UserError("give --checkpoint C --data CUB_ROOT, or --scoremaps DIR --metadata DIR; see --help")
+        result = evaluate_checkpoint(args.checkpoint, args.data, args.out, args.metadata, args.scoremaps, settings)
     path = write_result(args.out, result)
     print_result(result)
     print(path)

@@ -184,7 +184,7 @@ def _work(job: Job) -> None:
     if comm.is_main_process():
         write_text(output / "config.yaml", cfg.dump())
     seed_all_rng(job.seed)
-    trainer = Trainer(cfg, f"training {job.config.stem} from {start_name(converted)}")
+    trainer = Trainer(cfg)
     if converted:
         number = load_exact(_bare(trainer.model), converted.state_dict, str(job.weights))
         logging.getLogger("detectron2").info("%s: %d tensors loaded by exact names", job.weights, number)

@@ -103,7 +103,7 @@ class PreciseStatistics(hooks.PreciseBN):
         average_running_statistics(self._model)
 
     def _counted(self, batch: Any) -> Any:
-        self._advance(1, note="precise BatchNorm")
+        self._advance(1, note="norm statistics")
         return batch
 
 

@@ -36,8 +36,7 @@ class Trainer(DefaultTrainer):
         results: What the last evaluation returned.
     """
 
-    def __init__(self, cfg: CfgNode, description: str) -> None:
-        self._description = description
+    def __init__(self, cfg: CfgNode) -> None:
         self.results: dict[str, dict[str, float]] = {}
         super().__init__(cfg)
 
@@ -59,7 +58,7 @@ class Trainer(DefaultTrainer):
         self.checkpointer = SafeCheckpointer(self.model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
         precise = cfg.TEST.PRECISE_BN.ENABLED and bool(get_bn_modules(self.model))
         passes = cfg.TEST.PRECISE_BN.NUM_ITER if precise else 0
-        self.progress = Progress(self._description, passes, cfg.TEST.EVAL_PERIOD)
+        self.progress = Progress("fine-tuning in Detectron2", passes, cfg.TEST.EVAL_PERIOD)
         statistics = None
         if precise:
             first = self._trainer.data_loader.first_batches()
