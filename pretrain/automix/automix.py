@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import ConfigDict
@@ -27,6 +27,7 @@ class AutoMixSettings:
         gamma: Weight of the mask-ratio loss at the start; it falls linearly to 0 (Eq. 7).
         margin: epsilon of Eq. 7.
         momentum, momentum_end: m of Eq. 12 at the start and at the end of the run, along a cosine.
+        mix_block_lr: The Mix Block's own peak learning rate, as in the authors' code; None: the student's.
         reduction, lam_embedding, upsample: The Mix Block's, see `MixBlock`.
     """
 
@@ -37,6 +38,7 @@ class AutoMixSettings:
     margin: float = 0.1
     momentum: float = 0.999
     momentum_end: float = 1.0
+    mix_block_lr: float | None = None
     reduction: int = 2
     lam_embedding: bool = True
     upsample: Literal["nearest", "bilinear"] = "nearest"
@@ -107,6 +109,11 @@ class AutoMix(nn.Module):
         """Eq. 4: return the mixed images (N, 3, H, W) and the masks (N, 1, H, W) of images[i]."""
         mask = self.mix_block(features, index, lam, (images.shape[-2], images.shape[-1]))
         return mask * images + (1 - mask) * images[index], mask
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return what an optimizer trains: the student and the Mix Block, which may have a learning rate of its own."""
+        own = {} if self.settings.mix_block_lr is None else {"lr": self.settings.mix_block_lr}
+        return [{"params": [*self.student.parameters()]}, {"params": [*self.mix_block.parameters()], **own}]
 
     def after_step(self) -> None:
         """Move the teacher after the optimizer's step (Eq. 12)."""

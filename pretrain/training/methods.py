@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,9 @@ class Method(Protocol):
 
     def training_step(self, images: Tensor, labels: Tensor, *, generator: torch.Generator) -> StepLosses:
         """Return the losses of one batch."""
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return what the optimizer trains; a group may name a peak learning rate of its own as "lr"."""
 
     def after_step(self) -> None:
         """Do what follows the optimizer's step."""
@@ -75,6 +78,10 @@ class Classification(nn.Module):
             mixed = self.policy(images, one_hot, generator=generator)
             loss = F.cross_entropy(self.model(mixed.images), mixed.soft_targets)
         return ClassificationLosses(loss, loss)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the one network's parameters as one group."""
+        return [{"params": [*self.model.parameters()]}]
 
     def after_step(self) -> None:
         """Nothing follows the optimizer's step."""

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler
-from torch import nn
 from torch.optim import Optimizer
 
 from pretrain.console import UserError
+from pretrain.training.methods import Method
 from pretrain.training.settings import OptimSettings
 
 
-def build_optimizer(module: nn.Module, settings: OptimSettings) -> Optimizer:
-    """Return the optimizer over every parameter that asks for a gradient."""
+def build_optimizer(method: Method, settings: OptimSettings) -> Optimizer:
+    """Return the optimizer over the parameters that the method trains."""
     try:
         return create_optimizer_v2(
-            module,
+            method.parameter_groups(),
             opt=settings.name,
             lr=settings.lr,
             weight_decay=settings.weight_decay,
