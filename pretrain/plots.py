@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor, nn
 
 from pretrain.automix import MixBlock
@@ -49,6 +50,7 @@ def draw_curves(
     if per_epoch:
         upper = by_step.secondary_xaxis("top", functions=(lambda s: s / per_epoch, lambda e: e * per_epoch))
         upper.tick_params(labelsize=7)
+        upper.xaxis.set_major_locator(MaxNLocator(integer=True))
         by_step.set_title("Validation, equal steps (above: epochs)")
     for axes in (losses, by_step, by_time):
         axes.grid(alpha=0.3)

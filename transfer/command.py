@@ -9,7 +9,7 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Column, Table
 
-from pretrain.console import UserError
+from pretrain.console import UserError, progress
 from transfer.convert import HEADS, Converted, convert, save
 from transfer.layouts import ARCHITECTURES
 from transfer.verify import Verification, verify
@@ -33,13 +33,17 @@ def convert_command(target: str, description: str = "") -> None:
     args = parser.parse_args()
 
     console = Console(highlight=False, soft_wrap=True)
-    converted = convert(args.checkpoint, target, args.arch, args.branch, args.head)
-    print_coverage(converted, console)
     verification = None
-    if not args.no_verify:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the frameworks, about their own use of torch
-            verification = verify(args.checkpoint, converted, target, branch=args.branch)
+    with progress(f"conversion to {NAMES[target]}", 1 if args.no_verify else 2) as advance:
+        converted = convert(args.checkpoint, target, args.arch, args.branch, args.head)
+        advance(note="names")
+        if not args.no_verify:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of the frameworks, about their own use of torch
+                verification = verify(args.checkpoint, converted, target, branch=args.branch)
+            advance(note="proof")
+    print_coverage(converted, console)
+    if verification:
         print_parity(verification, target, console)
         if not verification.passed:
             worst = max(verification.max_abs_diff, key=lambda stage: verification.max_abs_diff[stage])

@@ -7,6 +7,7 @@ import io
 import os
 import platform
 import sys
+from collections.abc import Callable
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,10 +23,10 @@ from stages import Stage
 
 from pretrain.automix import load_mix_block
 from pretrain.backbones import load_backbone
-from pretrain.console import UserError
+from pretrain.console import UserError, progress
 from pretrain.data.datasets import open_image_folder
 from pretrain.data.transforms import Normalise, TransformSettings, eval_transform
-from pretrain.files import read_json, write_text
+from pretrain.files import atomic_path, read_json, write_text
 from pretrain.plots import COLOURS, draw_curves, draw_mixes, mix_over_lambda
 from pretrain.training.logbook import read_log
 
@@ -115,22 +116,29 @@ def print_summary(work: Path) -> None:
 
 
 def _figures(work: Path, results: dict[str, Any]) -> dict[str, Any]:
+    """Return every picture of the page as a data URI, by its place on the page; write the plots to WORK/figures."""
     logs = {method: read_log(work / "pretrain" / method) for method in METHODS}
     branches = {method: results["pretrain"][method]["branch"] for method in METHODS}
     steps = results["pretrain"]["automix"]["steps"] // results["pretrain"]["automix"]["settings"]["optim"]["epochs"]
-    detections = {
-        f"{name}, from {TITLES[start]}": _pictures(work / room / start / "detections")
-        for name, room, starts in DETECTORS
-        for start in starts
+    parts: dict[str, Callable[[], Any]] = {
+        "curves": lambda: draw_curves(logs, branches, steps),
+        "mixes": lambda: _draw_mixes(work, results),
+        "detection_loss": lambda: _draw_detection_losses(work),
+        "detections": lambda: {
+            f"{name}, from {TITLES[start]}": _pictures(work / room / start / "detections")
+            for name, room, starts in DETECTORS
+            for start in starts
+        },
+        "wsol_curve": lambda: _draw_wsol_curves(results["wsol"]),
+        "overlays": lambda: {TITLES[start]: _pictures(work / "wsol" / start) for start in STARTS},
     }
-    return {
-        "curves": _embed(draw_curves(logs, branches, steps)),
-        "mixes": _embed(_draw_mixes(work, results)),
-        "detection_loss": _embed(_draw_detection_losses(work)),
-        "detections": detections,
-        "wsol_curve": _embed(_draw_wsol_curves(results["wsol"])),
-        "overlays": {TITLES[start]: _pictures(work / "wsol" / start) for start in STARTS},
-    }
+    figures = {}
+    with progress("report: pictures", len(parts)) as advance:
+        for name, make in parts.items():
+            made = make()
+            figures[name] = _embed(made, work / "figures" / name) if isinstance(made, Figure) else made
+            advance(note=name.replace("_", " "))
+    return figures
 
 
 def _draw_mixes(work: Path, results: dict[str, Any]) -> Figure:
@@ -177,14 +185,13 @@ def _draw_wsol_curves(wsol: dict[str, Any]) -> Figure:
     return figure
 
 
-def _embed(figure: Figure) -> str:
-    """Return the figure as a data URI: SVG, or PNG where it holds images."""
-    with io.BytesIO() as file:
-        has_images = any(axes.images for axes in figure.axes)
-        kind = "png" if has_images else "svg"
-        figure.savefig(file, format=kind, dpi=130)
-        mime = "image/png" if has_images else "image/svg+xml"
-        return f"data:{mime};base64,{base64.b64encode(file.getvalue()).decode()}"
+def _embed(figure: Figure, stem: Path) -> str:
+    """Write the figure to STEM.svg, or STEM.png where it holds images, and return it as a data URI."""
+    kind, mime = ("png", "image/png") if any(axes.images for axes in figure.axes) else ("svg", "image/svg+xml")
+    path = stem.with_suffix(f".{kind}")
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format=kind, dpi=130)
+    return f"data:{mime};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def _pictures(folder: Path) -> list[str]:
