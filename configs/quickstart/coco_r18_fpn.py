@@ -55,7 +55,7 @@ test_pipeline = [
     dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
 ]
 train_dataloader = dict(
-    batch_size=4,
+    batch_size=2,
     num_workers=1,  # with a worker of its own the augmentation does not share its random numbers with the model
     dataset=dict(data_root=data_root, metainfo=metainfo, pipeline=train_pipeline),
 )
@@ -70,12 +70,12 @@ val_evaluator = dict(ann_file=data_root + "coco/annotations/instances_val2017.js
 optim_wrapper = dict(
     _delete_=True,
     type="OptimWrapper",
-    optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.05),
+    optimizer=dict(type="AdamW", lr=5e-4, weight_decay=0.05),
     paramwise_cfg=dict(norm_decay_mult=0.0),
 )
-train_cfg = dict(type="IterBasedTrainLoop", max_iters=120, val_interval=120)
+train_cfg = dict(type="IterBasedTrainLoop", max_iters=320, val_interval=320)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.05, by_epoch=False, begin=0, end=20),
-    dict(type="MultiStepLR", by_epoch=False, begin=0, end=120, milestones=[100], gamma=0.1),
+    dict(type="MultiStepLR", by_epoch=False, begin=0, end=320, milestones=[256], gamma=0.1),
 ]
-default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=50))
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=160))

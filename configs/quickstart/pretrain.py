@@ -2,9 +2,15 @@
 
 What it shows: the whole method at a scale that two CPU cores finish in minutes. No figure of it is a paper result.
 Cost and result: see docs/quickstart.md, which holds the tables of one run.
-The momentum goes from 0.95 to 0.99, not from the paper's 0.999 to 1: its horizon 1 / (1 - m) has to be short against
-the 225 steps of this run, or the teacher never arrives. For the same reason gamma starts at 1, not at 0.1: with so few
-steps the Mix Block has to be told sooner that the mask's mean follows lambda.
+
+The run has 310 steps where the paper's have 40,000 and more, so four settings differ from the paper's:
+- AdamW instead of SGD, for both methods: vanilla reached 24 % after four epochs instead of 13 % after three.
+- The momentum goes from 0.95 to 0.99, not from 0.999 to 1: its horizon 1 / (1 - m) has to be short against the run, or
+  the teacher never arrives.
+- The Mix Block has a learning rate of its own, as in the authors' code, and a higher one: at the student's rate its
+  attention stays flat (a standard deviation of 0.06 inside a mask; here 0.2), at 0.06 its sigmoid saturates.
+- gamma starts at 3, not at 0.1: the mask's mean has to be told sooner to follow lambda. It follows in direction, but
+  310 steps do not bring it within the margin of 0.1.
 
     tools/pretrain.sh configs/quickstart/pretrain.py --compare vanilla --resume auto
 """
@@ -18,6 +24,6 @@ data = dict(
     transform=dict(size=56, scale=(0.5, 1.0), test_crop_ratio=0.89),
 )
 backbone = dict(name="resnet18")
-method = dict(name="automix", momentum=0.95, momentum_end=0.99, gamma=1.0)
-optim = dict(name="momentum", lr=0.05, momentum=0.9, weight_decay=5e-4, warmup_epochs=0.5, epochs=3)
+method = dict(name="automix", momentum=0.95, momentum_end=0.99, gamma=3.0, mix_block_lr=0.02)
+optim = dict(name="adamw", lr=3e-3, weight_decay=0.05, warmup_epochs=0.5, epochs=5)
 run = dict(seed=0, log_every=5, channels_last=True)

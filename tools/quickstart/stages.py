@@ -18,7 +18,7 @@ from pretrain.console import UserError
 from pretrain.files import read_json, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
-DRAW = ("--draw", "3", "--draw-threshold", "0.1")  # detectors of two passes over the data are not sure of much
+DRAW = ("--draw", "6", "--draw-threshold", "0.2")  # detectors of three passes over the data are not sure of much
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ class DemoSettings:
     """
 
     classes: int = 100
-    train_images: int = 24
+    train_images: int = 20
     val_images: int = 5
     voc2007_trainval: int = 120
     voc2012_trainval: int = 120
