@@ -109,7 +109,7 @@ def test_folder_of_another_run_is_refused(whole: Path, job: Job) -> None:
         finetune(replace(job, output=whole, seed=4))
     with pytest.raises(UserError, match="another start"):
         finetune(replace(job, output=whole, weights=None))
-    with pytest.raises(UserError, match=r"another SOLVER\.BASE_LR \(0\.001, now 0\.5\).*--resume"):
+    with pytest.raises(UserError, match=r"another SOLVER\.BASE_LR \(0\.0005, now 0\.5\).*--resume"):
         finetune(replace(job, output=whole, overrides=[*SMALL, "SOLVER.BASE_LR", "0.5"]))
 
 
