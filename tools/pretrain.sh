@@ -23,8 +23,6 @@ cd "$(dirname "$0")/.."
 python=${PYTHON:-python}
 [[ -x .venv/bin/python && -z ${PYTHON:-} ]] && python=.venv/bin/python
 
-# Threads that wait asleep: on a machine that does other work too, spinning costs several times the computation.
-export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
 if ((processes > 1 || ${NNODES:-1} > 1)); then
     exec "$python" -m torch.distributed.run --nnodes="${NNODES:-1}" --node-rank="${NODE_RANK:-0}" \
         --master-addr="${MASTER_ADDR:-127.0.0.1}" --master-port="${MASTER_PORT:-29500}" \

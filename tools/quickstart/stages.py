@@ -135,8 +135,7 @@ def run(stages: list[Stage], records: Path) -> None:
         console.print(f"$ {shlex.join(stage.command)}", style="cyan", markup=False, soft_wrap=True)
         started = time.monotonic()
         words = [sys.executable if word == "python" else word for word in stage.command]
-        # OMP_WAIT_POLICY: spinning threads cost several times the computation where the machine does other work too.
-        environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "PYTHON": sys.executable}
+        environment = {**os.environ, "PYTHON": sys.executable}
         status = subprocess.run(words, cwd=ROOT, env=environment, check=False).returncode
         if status == 130:
             raise KeyboardInterrupt
