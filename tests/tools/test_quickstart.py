@@ -1,6 +1,9 @@
 """The quickstart's stages: each done once, stopped with a sentence, and made of commands that exist."""
 
+import json
+import os
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -53,9 +56,51 @@ def test_a_failure_names_the_stage_and_keeps_what_was_done(tmp_path):
 
 def test_ctrl_c_in_a_stage_stops_all(tmp_path):
     stopped = _stage(tmp_path, "stopped", "raise SystemExit(130)")
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(SystemExit) as ended:
         stages.run([stopped, _stage(tmp_path, "late", _append(tmp_path, "late"))], tmp_path / "records")
+    assert ended.value.code == 130
     assert not (tmp_path / "late.txt").exists()
+
+
+def test_the_command_that_ctrl_c_reaches_may_end_its_work(tmp_path):
+    """As on a terminal, SIGINT goes to the whole group; the command needs longer than subprocess would give it."""
+    code = f"""
+import time, pathlib
+print("ready", flush=True)
+try:
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(1)
+    pathlib.Path({str(tmp_path / "cleaned.txt")!r}).touch()
+    raise SystemExit(130)
+"""
+    driver = f"""
+import sys, pathlib
+sys.path.insert(0, {str(ROOT / "tools" / "quickstart")!r})
+import stages
+stage = stages.Stage("s", "s", ("python", "-c", {code!r}), pathlib.Path("none"))
+stages.run([stage], pathlib.Path({str(tmp_path)!r}))
+"""
+    process = subprocess.Popen([sys.executable, "-c", driver], stdout=subprocess.PIPE, start_new_session=True)
+    assert process.stdout.readline() == b"ready\n"
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    assert (tmp_path / "cleaned.txt").is_file()
+
+
+def test_the_seconds_of_a_stage_count_over_all_sittings(tmp_path):
+    moody = (
+        f"import pathlib, time; time.sleep(0.3); p = pathlib.Path({str(tmp_path / 'moody.txt')!r}); "
+        f"q = pathlib.Path({str(tmp_path / 'begun')!r}); p.touch() if q.exists() else (q.touch(), exit(130))"
+    )
+    stage = _stage(tmp_path, "moody", moody)
+    with pytest.raises(SystemExit):
+        stages.run([stage], tmp_path)
+    assert json.loads((tmp_path / "moody.json").read_text())["done"] is False
+    stages.run([stage], tmp_path)
+    record = json.loads((tmp_path / "moody.json").read_text())
+    assert record["done"] is True
+    assert record["seconds"] >= 0.6  # it slept twice
 
 
 def test_commands_name_tools_and_configs_that_exist():

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from pretrain.console import UserError
 from pretrain.files import read_json, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
+INTERRUPTED = 130  # the status of a command that Ctrl-C stopped
 DRAW = ("--draw", "6", "--draw-threshold", "0.2")  # detectors of three passes over the data are not sure of much
 
 
@@ -118,9 +120,11 @@ def plan(work: Path) -> list[Stage]:
 def run(stages: list[Stage], records: Path) -> None:
     """Run every stage that is not done yet; a stage is done while its command, configs and inputs are the same.
 
+    A stage that was stopped goes on where it was, and its seconds count over all sittings.
+
     Raises:
         UserError: A command failed; what was done before it is kept.
-        KeyboardInterrupt: Ctrl-C; likewise.
+        SystemExit: Ctrl-C, status 130; likewise. The command has said so itself.
     """
     console = Console(stderr=True, highlight=False)
     fingerprints: dict[str, str] = {}
@@ -128,31 +132,41 @@ def run(stages: list[Stage], records: Path) -> None:
         fingerprint = fingerprints[stage.name] = _fingerprint(stage, fingerprints)
         heading = f"[{number}/{len(stages)}] {stage.title}"
         record = records / f"{stage.name}.json"
-        if record.is_file() and (ROOT / stage.makes).is_file() and read_json(record)["fingerprint"] == fingerprint:
+        before = read_json(record) if record.is_file() else {}
+        begun = before.get("fingerprint") == fingerprint
+        if begun and before["done"] and (ROOT / stage.makes).is_file():
             console.print(f"{heading}: done already", style="dim")
             continue
         console.print(f"\n{heading}", style="bold", markup=False)
         console.print(f"$ {shlex.join(stage.command)}", style="cyan", markup=False, soft_wrap=True)
         started = time.monotonic()
-        words = [sys.executable if word == "python" else word for word in stage.command]
-        environment = {**os.environ, "PYTHON": sys.executable}
-        status = subprocess.run(words, cwd=ROOT, env=environment, check=False).returncode
-        if status == 130:
-            raise KeyboardInterrupt
-        if status != 0 or not (ROOT / stage.makes).is_file():
+        status = _call(stage.command)
+        done = status == 0 and (ROOT / stage.makes).is_file()
+        entry = {"title": stage.title, "command": shlex.join(stage.command), "fingerprint": fingerprint, "done": done}
+        earlier = before["seconds"] if begun and not before["done"] else 0.0
+        seconds = earlier + time.monotonic() - started
+        write_json(record, {**entry, "seconds": seconds})
+        if status == INTERRUPTED:
+            raise SystemExit(INTERRUPTED)
+        if not done:
             why = f"ended with status {status}" if status else f"left no {stage.makes}"
             raise UserError(f"stage '{stage.name}' {why}; mend what it names above and type the same command again")
-        seconds = time.monotonic() - started
-        write_json(
-            record,
-            {
-                "title": stage.title,
-                "command": shlex.join(stage.command),
-                "seconds": seconds,
-                "fingerprint": fingerprint,
-            },
-        )
         console.print(f"{stage.title}: {seconds:.0f} s", style="green", markup=False)
+
+
+def _call(command: tuple[str, ...]) -> int:
+    """Run a command in the repository's folder and return its status.
+
+    Ctrl-C reaches the command as well; it is left the time to clean up behind itself.
+    """
+    words = [sys.executable if word == "python" else word for word in command]
+    with subprocess.Popen(words, cwd=ROOT, env={**os.environ, "PYTHON": sys.executable}) as process:
+        while True:
+            try:
+                status = process.wait()
+            except KeyboardInterrupt:
+                continue
+            return INTERRUPTED if status == -signal.SIGINT else status  # the latter: stopped while it still imported
 
 
 def _fingerprint(stage: Stage, done: dict[str, str]) -> str:
