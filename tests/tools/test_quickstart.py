@@ -75,7 +75,8 @@ except KeyboardInterrupt:
     raise SystemExit(130)
 """
     driver = f"""
-import sys, pathlib
+import sys, pathlib, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job is started with SIGINT ignored
 sys.path.insert(0, {str(ROOT / "tools" / "quickstart")!r})
 import stages
 stage = stages.Stage("s", "s", ("python", "-c", {code!r}), pathlib.Path("none"))
