@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,8 @@ def summarize(paths: Iterable[str | Path]) -> list[Row]:
 
 def as_table(rows: Sequence[Row]) -> Table:
     """Return the rows as a table for the terminal."""
-    table = Table("framework", "config", "start", "seeds", *(Column(name, justify="right") for name in FIGURES))
+    words = (Column(name, overflow="fold") for name in ("framework", "config", "start", "seeds"))
+    table = Table(*words, *(Column(name, justify="right", no_wrap=True) for name in FIGURES))
     for row in rows:
         cells = []
         for name in FIGURES:
@@ -86,7 +88,8 @@ def main() -> None:
     """Parse the command line and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", nargs="+", help="results.json of finetune_d2.py or finetune_mmdet.py")
-    Console(soft_wrap=True).print(as_table(summarize(parser.parse_args().results)))
+    width = None if sys.stdout.isatty() else 120  # a file or a pipe would count as 80
+    Console(width=width).print(as_table(summarize(parser.parse_args().results)))
 
 
 if __name__ == "__main__":
