@@ -166,7 +166,7 @@ def _call(command: tuple[str, ...]) -> int:
                 status = process.wait()
             except KeyboardInterrupt:
                 continue
-            return INTERRUPTED if status == -signal.SIGINT else status  # the latter: stopped while it still imported
+            return INTERRUPTED if status == -signal.SIGINT else status  # -SIGINT: stopped before it could answer
 
 
 def _fingerprint(stage: Stage, done: dict[str, str]) -> str:
