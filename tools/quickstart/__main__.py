@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from pathlib import Path
 
-from stages import ROOT, plan, run
+from stages import ROOT, WORK, plan, run
 
 from pretrain.console import run_tool
 from pretrain.files import folder_size, require_free_space
@@ -26,16 +25,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="tools/quickstart", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/quickstart"), help="inside the repository")
     parser.add_argument("--list", action="store_true", help="print the commands and stop")
     parser.add_argument("--report-only", action="store_true", help="write report.html from what is there")
     arguments = parser.parse_args()
 
-    stages = plan(arguments.work_dir)
+    stages = plan()
     if arguments.list:
         print("\n".join(shlex.join(stage.command) for stage in stages))
         return
-    folder = ROOT / arguments.work_dir
+    folder = ROOT / WORK
     if not arguments.report_only:
         require_free_space(folder, max(NEEDED_BYTES - folder_size(folder), 0), "the quickstart")
         run(stages, folder / "stages")

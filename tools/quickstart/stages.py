@@ -19,6 +19,7 @@ from pretrain.console import UserError
 from pretrain.files import read_json, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
+WORK = Path("work_dirs/quickstart")  # where the configs of configs/quickstart look for the data
 INTERRUPTED = 130  # the status of a command that Ctrl-C stopped
 DRAW = ("--draw", "6", "--draw-threshold", "0.2")  # detectors of three passes over the data are not sure of much
 
@@ -42,9 +43,9 @@ class Stage:
     needs: tuple[str, ...] = ()
 
 
-def plan(work: Path) -> list[Stage]:
-    """Return the stages for a work directory, relative to the repository."""
-    data, pretrain = work / "data", work / "pretrain"
+def plan() -> list[Stage]:
+    """Return the stages; everything they make lies below WORK."""
+    work, data, pretrain = WORK, WORK / "data", WORK / "pretrain"
     networks = {"automix": pretrain / "automix/export/teacher", "vanilla": pretrain / "vanilla/export/model"}
     stages = [
         Stage(
