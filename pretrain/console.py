@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 LINE_EVERY_SECONDS = 15.0
+RANK_0_FIRST_SECONDS = 3.0
+WRONG_INPUT, INTERRUPTED = 2, 130  # statuses of a command
 
 
 class UserError(Exception):
@@ -26,15 +29,23 @@ def did_you_mean(word: str, known: list[str]) -> str:
 
 
 def run_tool(main: Callable[[], int | None]) -> NoReturn:
-    """Run a command line: a UserError becomes one line on stderr and status 2, Ctrl-C becomes status 130."""
+    """Run a command line: a UserError becomes one line on stderr and status 2, Ctrl-C becomes status 130.
+
+    Of several processes, started by torchrun, the first speaks for those that meet the same error: torchrun stops the
+    others when it ends, while they still hold their tongue.
+    """
+    first = os.environ.get("RANK", "0") == "0"
     try:
         sys.exit(main() or 0)
     except UserError as error:
+        if not first:
+            time.sleep(RANK_0_FIRST_SECONDS)
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(WRONG_INPUT)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+        if first:
+            print("interrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(INTERRUPTED)
 
 
 @contextmanager

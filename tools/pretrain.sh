@@ -24,7 +24,8 @@ python=${PYTHON:-python}
 [[ -x .venv/bin/python && -z ${PYTHON:-} ]] && python=.venv/bin/python
 
 if ((processes > 1 || ${NNODES:-1} > 1)); then
-    exec "$python" -m torch.distributed.run --nnodes="${NNODES:-1}" --node-rank="${NODE_RANK:-0}" \
+    export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # what torchrun would set, with a warning
+    exec "$python" -m pretrain.training.launch --nnodes="${NNODES:-1}" --node-rank="${NODE_RANK:-0}" \
         --master-addr="${MASTER_ADDR:-127.0.0.1}" --master-port="${MASTER_PORT:-29500}" \
         --nproc-per-node="$processes" -m pretrain.training "$config" "$@"
 fi

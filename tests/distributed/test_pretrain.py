@@ -15,6 +15,13 @@ from pretrain.training.logbook import read_log
 ROOT = Path(__file__).parents[2]
 
 
+def _start(*arguments):
+    """Start tools/pretrain.sh on two processes."""
+    environment = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "MASTER_PORT": "29533"}
+    command = [ROOT / "tools/pretrain.sh", arguments[0], "2", *arguments[1:]]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
 @pytest.mark.slow
 def test_two_processes_train_one_network(tmp_path):
     rng = np.random.default_rng(0)
@@ -31,9 +38,7 @@ def test_two_processes_train_one_network(tmp_path):
         'backbone = dict(name="resnet10t")\nmethod = dict(name="automix", momentum=0.8)\n'
         "optim = dict(lr=0.02, epochs=2)\nrun = dict(log_every=1)\n"
     )
-    environment = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "MASTER_PORT": "29533"}
-    command = [ROOT / "tools/pretrain.sh", config, "2", "--work-dir", tmp_path / "run"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = _start(config, "--work-dir", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "run/automix/result.json").read_text())
     assert result["environment"]["device"] == "2 x cpu"
@@ -43,3 +48,27 @@ def test_two_processes_train_one_network(tmp_path):
     evaluated = [e for e in entries if "epoch" in e]
     # 18 validation images over two ranks: accuracies are multiples of 1/18 only if none was counted twice.
     assert all(abs(e["student_top1"] * 18 / 100 - round(e["student_top1"] * 18 / 100)) < 1e-4 for e in evaluated)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("optim.lrr=1", "unknown key 'optim.lrr'; did you mean 'lr'?"),
+        ("data.root=absent", "absent: no images under train/<class>/ and val/<class>/"),
+    ],
+)
+def test_wrong_input_is_said_once_and_without_a_traceback(change, message, tmp_path):
+    done = _start(ROOT / "configs/quickstart/pretrain.py", "--work-dir", tmp_path, "--cfg-options", change)
+    assert done.returncode == 2
+    assert done.stderr.count(message) == done.stderr.count("error: ") == 1, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_crash_keeps_torchrun_s_report(tmp_path):
+    """A crash is no wrong input: `import` of a module that ends the process stands for it."""
+    (tmp_path / "config.py").write_text("import os\nos._exit(7)\n")
+    done = _start(tmp_path / "config.py")
+    assert done.returncode not in (0, 2)
+    assert "exitcode  : 7" in done.stderr

@@ -15,12 +15,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pretrain.console import UserError
+from pretrain.console import INTERRUPTED, UserError
 from pretrain.files import read_json, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 WORK = Path("work_dirs/quickstart")  # where the configs of configs/quickstart look for the data
-INTERRUPTED = 130  # the status of a command that Ctrl-C stopped
 DRAW = ("--draw", "6", "--draw-threshold", "0.2")  # detectors of three passes over the data are not sure of much
 
 
