@@ -1,22 +1,18 @@
 """The quickstart's own commands in a row, with a handful of steps each: what one room writes the next one reads."""
 
 import re
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import report
+import stages
 
 from pretrain.data.demo import write_demo
 from pretrain.data.demo.settings import DemoSettings
 from pretrain.files import read_json
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tools" / "quickstart"))
-
-import report  # noqa: E402  (neighbours of a script, not a package)
-import stages  # noqa: E402
-
 DEMO = DemoSettings(
     classes=24, train_images=2, val_images=1, voc2007_trainval=4, voc2012_trainval=4, voc2007_test=20,
     cub_train=1, cub_val=1, cub_test=1,

@@ -9,14 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import report
+import stages
 
 from pretrain.console import UserError
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tools" / "quickstart"))
-
-import report  # noqa: E402  (neighbours of a script, not a package)
-import stages  # noqa: E402
 
 
 def _stage(tmp_path, name, code, needs=()):
