@@ -7,6 +7,7 @@ import sys
 from typing import NoReturn
 
 from torch.distributed import run
+from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 from pretrain.console import INTERRUPTED, WRONG_INPUT
@@ -14,6 +15,8 @@ from pretrain.console import INTERRUPTED, WRONG_INPUT
 
 def main() -> NoReturn:
     """Start the processes that torchrun's arguments ask for, and end with the status of the first that failed.
+
+    A signal, such as Ctrl-C's, ends with 128 and its number, as in a shell.
 
     Raises:
         ChildFailedError: A process crashed; torchrun's report says which and where.
@@ -26,6 +29,8 @@ def main() -> NoReturn:
         if failure.exitcode not in (WRONG_INPUT, INTERRUPTED):
             raise
         sys.exit(failure.exitcode)
+    except SignalException as error:
+        sys.exit(128 + error.sigval)
     sys.exit(0)
 
 

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +17,22 @@ from pretrain.training.logbook import read_log
 ROOT = Path(__file__).parents[2]
 
 
+ENVIRONMENT = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "MASTER_PORT": "29533"}
+
+
+def _command(config, *arguments):
+    """Return the command that pretrains on two processes."""
+    return [ROOT / "tools/pretrain.sh", config, "2", *arguments]
+
+
 def _start(*arguments):
-    """Start tools/pretrain.sh on two processes."""
-    environment = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "MASTER_PORT": "29533"}
-    command = [ROOT / "tools/pretrain.sh", arguments[0], "2", *arguments[1:]]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    command = _command(*arguments)
+    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False)
 
 
-@pytest.mark.slow
-def test_two_processes_train_one_network(tmp_path):
+@pytest.fixture
+def config(tmp_path):
+    """A small run on 18 training and 18 validation images of two classes."""
     rng = np.random.default_rng(0)
     for split in ("train", "val"):
         for label in range(2):
@@ -32,12 +41,17 @@ def test_two_processes_train_one_network(tmp_path):
             for i in range(9):
                 pixels = rng.integers(0, 60, (32, 32, 3)) + 120 * label
                 Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i}.png")
-    config = tmp_path / "config.py"
-    config.write_text(
+    path = tmp_path / "config.py"
+    path.write_text(
         f'name = "two"\ndata = dict(root="{tmp_path}/images", batch_size=8, workers=0, transform=dict(size=32))\n'
         'backbone = dict(name="resnet10t")\nmethod = dict(name="automix", momentum=0.8)\n'
         "optim = dict(lr=0.02, epochs=2)\nrun = dict(log_every=1)\n"
     )
+    return path
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_network(config, tmp_path):
     done = _start(config, "--work-dir", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "run/automix/result.json").read_text())
@@ -72,3 +86,22 @@ def test_a_crash_keeps_torchrun_s_report(tmp_path):
     done = _start(tmp_path / "config.py")
     assert done.returncode not in (0, 2)
     assert "exitcode  : 7" in done.stderr
+
+
+@pytest.mark.slow
+def test_ctrl_c_is_answered_once_and_without_a_traceback(config, tmp_path):
+    process = subprocess.Popen(
+        _command(config, "--work-dir", tmp_path / "run", "--cfg-options", "optim.epochs=100000"),
+        env=ENVIRONMENT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # as on a terminal, SIGINT goes to the whole group
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # ignored in a background job
+    )
+    while process.poll() is None and not (tmp_path / "run/automix/state.pth").is_file():
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert said.count("interrupted; the same command goes on from here") == 1, said
+    assert "Traceback" not in said
