@@ -47,7 +47,7 @@ def main() -> None:
     for turn in range(arguments.steps + 1):
         for name, (method, optimizer) in steps.items():
             started = time.perf_counter()
-            method.training_step(images, labels, generator=generator).total.backward()
+            method.training_step(images, labels, generator=generator, backward=torch.Tensor.backward)
             optimizer.step()
             optimizer.zero_grad()
             method.after_step()

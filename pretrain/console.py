@@ -15,11 +15,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 LINE_EVERY_SECONDS = 15.0
 RANK_0_FIRST_SECONDS = 3.0
-WRONG_INPUT, INTERRUPTED = 2, 130  # statuses of a command
+WRONG_INPUT, RESUME_ME, INTERRUPTED = 2, 75, 130  # statuses of a command; 75 is sysexits.h's "try again"
 
 
 class UserError(Exception):
     """Something the person at the keyboard can mend. The message says what, where, and the remedy, in one line."""
+
+
+class ResumeMe(Exception):
+    """The work stopped as it was asked to, with its state saved; the same command, resumed, goes on."""
 
 
 def did_you_mean(word: str, known: list[str]) -> str:
@@ -29,7 +33,7 @@ def did_you_mean(word: str, known: list[str]) -> str:
 
 
 def run_tool(main: Callable[[], int | None]) -> NoReturn:
-    """Run a command line: a UserError becomes one line on stderr and status 2, Ctrl-C becomes status 130.
+    """Run a command line: a UserError becomes one line on stderr and status 2, Ctrl-C status 130, ResumeMe status 75.
 
     Of several processes, started by torchrun, the first speaks for those that meet the same error: torchrun stops the
     others when it ends, while they still hold their tongue.
@@ -42,10 +46,20 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
             time.sleep(RANK_0_FIRST_SECONDS)
         print(f"error: {error}", file=sys.stderr)
         sys.exit(WRONG_INPUT)
+    except ResumeMe as stop:
+        if first:
+            print(stop, file=sys.stderr)
+        sys.exit(RESUME_ME)
     except KeyboardInterrupt:
         if first:
             print("interrupted; the same command goes on from here", file=sys.stderr)
         sys.exit(INTERRUPTED)
+
+
+def warn(message: str) -> None:
+    """Print one line on stderr; of several processes the first speaks."""
+    if os.environ.get("RANK", "0") == "0":
+        print(f"warning: {message}", file=sys.stderr, flush=True)
 
 
 @contextmanager

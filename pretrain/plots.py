@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from torch import Tensor, nn
+from torch import Tensor
 
 from pretrain.automix import MixBlock
-from pretrain.backbones import stage_features
 
 COLOURS = {"automix": "#0072b2", "vanilla": "#d55e00", "random": "#7f7f7f", "mixup": "#009e73", "cutmix": "#cc79a7"}
 DRAWN_LAMBDAS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0)
@@ -61,24 +60,20 @@ def draw_curves(
 
 @torch.no_grad()
 def mix_over_lambda(
-    teacher: nn.Module, block: MixBlock, images: Tensor, layer: int, lambdas: Sequence[float] = DRAWN_LAMBDAS
+    block: MixBlock, features: Tensor, images: Tensor, lambdas: Sequence[float] = DRAWN_LAMBDAS
 ) -> tuple[Tensor, Tensor]:
     """Mix neighbours: image 0 with 1, 2 with 3, and so on, for every lambda.
 
     Args:
-        teacher: Whose feature maps the Mix Block reads.
-        block: The Mix Block.
+        block: The Mix Block, in eval mode.
+        features: (2 P, C, h, w), the images' feature maps that the block reads.
         images: (2 P, 3, H, W) float, normalised.
-        layer: The stage the Mix Block was trained on.
         lambdas: Shares of the first image.
 
     Returns:
         Mixed images (P, L, 3, H, W), normalised, and the masks of the first images (P, L, 1, H, W).
     """
-    teacher.eval()
-    block.eval()
-    features = stage_features(teacher, images, layer)
-    partners = torch.arange(len(images)) ^ 1
+    partners = torch.arange(len(images), device=images.device) ^ 1
     size = (images.shape[-2], images.shape[-1])
     masks = torch.stack([block(features, partners, lam, size) for lam in lambdas], dim=1)[::2]
     first, second = images[::2, None], images[1::2, None]

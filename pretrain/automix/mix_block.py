@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -27,6 +27,13 @@ class MixBlockSettings:
     norm: Literal["bn"] | None = None
 
 
+class Projection(NamedTuple):
+    """W_P z (N, C / reduction, h, w) and W_Z z (N, 1, h, w) of a batch, without lambda."""
+
+    query: Tensor
+    value: Tensor
+
+
 class MixBlock(nn.Module):
     """Lambda-embedded cross-attention between the two images of a pair.
 
@@ -34,8 +41,9 @@ class MixBlock(nn.Module):
     pixel belongs to image j: the form of the authors' code. Eq. 5 writes the value of image i instead; the two differ
     by the name of the mask only, since s_j = 1 - s_i.
 
-    Without a norm, appending lambda as a channel adds a term that is constant over the positions, so one projection
-    of the features serves every lambda and every permutation.
+    Appending lambda as a channel adds a constant to what a 1x1 convolution gives at each position. So one projection
+    of the features (`project`) serves every lambda and every permutation (`mask`). Both compute in float32, under
+    autocast too: sums of squared features overflow half precision.
 
     Args:
         in_channels: Channels C of the feature map, without the lambda channel.
@@ -79,47 +87,46 @@ class MixBlock(nn.Module):
             size: Height and width (H, W) of the images.
 
         Returns:
-            (N, 1, H, W) in [0, 1]: the weight of images[i]; images[index[i]] has one minus it.
+            (N, 1, H, W) float32 in [0, 1]: the weight of images[i]; images[index[i]] has one minus it.
         """
-        attention, value_j = self.attend(features, index, lam)
-        n, _, h, w = features.shape
-        logits_j = torch.einsum("npq,nq->np", attention, value_j).view(n, 1, h, w)
-        mode = self.settings.upsample
-        logits_j = F.interpolate(logits_j, size, mode=mode, align_corners=False if mode == "bilinear" else None)
-        return 1 - torch.sigmoid(logits_j)
+        return self.mask(self.project(features), index, lam, size)
 
-    def attend(self, features: Tensor, index: Tensor, lam: Tensor | float) -> tuple[Tensor, Tensor]:
-        """Return the attention P (N, hw, hw) of Eq. 6, rows summing to one, and the value of image j (N, hw)."""
-        n = len(features)
-        lam = torch.as_tensor(lam, dtype=features.dtype, device=features.device).expand(n)
-        query_i, query_j = self._queries(features, index, lam)
-        attention = torch.softmax(torch.einsum("ncp,ncq->npq", query_i, query_j) * self.scaling, dim=-1)
-        c = features.shape[1]
-        value = F.conv2d(features, self.value.weight[:, :c], self.value.bias).flatten(1)[index]
+    def project(self, features: Tensor) -> Projection:
+        """Return the projections of features (N, C, h, w) that `mask` needs, for any pairs and any lambda."""
+        c = self.settings.in_channels
+        with torch.autocast(features.device.type, enabled=False):
+            features = features.to(self.query.weight.dtype)
+            query = F.conv2d(features, self.query.weight[:, :c], self.query.bias)
+            return Projection(query, F.conv2d(features, self.value.weight[:, :c], self.value.bias))
+
+    def mask(self, projection: Projection, index: Tensor, lam: Tensor | float, size: tuple[int, int]) -> Tensor:
+        """Return what `forward` does, from the projections."""
+        n, _, h, w = projection.value.shape
+        with torch.autocast(projection.value.device.type, enabled=False):
+            value_j = projection.value[index].flatten(2)
+            logits_j = torch.bmm(value_j, self.attention(projection, index, lam).mT).view(n, 1, h, w)
+            if self.settings.lam_embedding:  # rows of the attention sum to one: a constant in the value stays as it is
+                logits_j = logits_j + (1 - _per_sample(lam, 4)) * self.value.weight[:, -1:]
+            mode = self.settings.upsample
+            logits_j = F.interpolate(logits_j, size, mode=mode, align_corners=False if mode == "bilinear" else None)
+            return 1 - torch.sigmoid(logits_j)  # s_i, from s_j
+
+    def attention(self, projection: Projection, index: Tensor, lam: Tensor | float) -> Tensor:
+        """Return P (N, hw, hw) of Eq. 6: for each position of image i (rows) the weights of image j's positions."""
+        query, partner = projection.query, projection.query[index]
         if self.settings.lam_embedding:
-            value = value + (1 - lam)[:, None] * self.value.weight[:, c].flatten()
-        return attention, value
+            weight = self.query.weight[:, -1].view(1, -1, 1, 1)
+            query = query + _per_sample(lam, 4) * weight
+            if self.norm is not None:  # else it adds the same to every logit of a row, which softmax does not see
+                partner = partner + (1 - _per_sample(lam, 4)) * weight
+        if self.norm is not None:
+            query, partner = self.norm(query), self.norm(partner)
+        return torch.softmax(self.scaling * torch.bmm(query.flatten(2).mT, partner.flatten(2)), dim=-1)
 
-    def _queries(self, features: Tensor, index: Tensor, lam: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the queries of images i and j, each (N, C', hw)."""
-        c = features.shape[1]
-        if self.norm is not None:  # the norm is not linear: the lambda channel has to be there
-            partner = features[index]
-            pair = [(features, lam), (partner, 1 - lam)]
-            return tuple(self.norm(self.query(self._embed(z, ratio))).flatten(2) for z, ratio in pair)
-        query = F.conv2d(features, self.query.weight[:, :c], self.query.bias).flatten(2)
-        query_j = query[index]
-        if not self.settings.lam_embedding:
-            return query, query_j
-        weight = self.query.weight[:, c].view(1, -1, 1)
-        # (1 - lambda) * weight on image j would add the same to every logit of a row: softmax does not see it.
-        return query + lam[:, None, None] * weight, query_j
 
-    def _embed(self, features: Tensor, ratio: Tensor) -> Tensor:
-        if not self.settings.lam_embedding:
-            return features
-        n, _, h, w = features.shape
-        return torch.cat([features, ratio[:, None, None, None].expand(n, 1, h, w)], dim=1)
+def _per_sample(lam: Tensor | float, dimensions: int) -> Tensor | float:
+    """Return lambda so that it multiplies a tensor (N, ...) of so many dimensions; a number stays a number."""
+    return lam.view(-1, *[1] * (dimensions - 1)) if isinstance(lam, Tensor) else lam
 
 
 def save_mix_block(block: MixBlock, path: str | Path) -> None:

@@ -1,16 +1,17 @@
 """Backbones, and the exported backbone: the door through which transfer and wsol enter."""
 
 from pretrain.backbones.exported import BackboneCard, export_backbone, load_backbone, read_card, read_weights
-from pretrain.backbones.registry import build_backbone, count_parameters, stage_channels, stage_features
+from pretrain.backbones.registry import build_backbone, init_head, stage_channels, stage_features, stem_of
 
 __all__ = [
     "BackboneCard",
     "build_backbone",
-    "count_parameters",
     "export_backbone",
+    "init_head",
     "load_backbone",
     "read_card",
     "read_weights",
     "stage_channels",
     "stage_features",
+    "stem_of",
 ]

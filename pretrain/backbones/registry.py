@@ -1,4 +1,4 @@
-"""Backbones by name, from timm, with the feature map of a stage for the Mix Block."""
+"""Backbones by name, from timm and for small images, with the feature map of a stage for the Mix Block."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import timm
 from torch import Tensor, nn
 
+from pretrain.backbones.cifar_resnet import CIFAR_RESNETS
 from pretrain.console import UserError, did_you_mean
 
 
@@ -16,7 +17,7 @@ def build_backbone(name: str, num_classes: int, **settings: Any) -> nn.Module:
     Residual branches end in a zero-initialised norm and the head is drawn from N(0, 0.01), as in the authors' code.
 
     Args:
-        name: A timm architecture, such as "resnet18".
+        name: A timm architecture, such as "resnet18", or one of `CIFAR_RESNETS`, for images of 32 and 64 pixels.
         num_classes: Width of the classification head.
         settings: Passed on to `timm.create_model`, e.g. `drop_path_rate=0.1`.
 
@@ -24,53 +25,66 @@ def build_backbone(name: str, num_classes: int, **settings: Any) -> nn.Module:
         A module that maps images (N, 3, H, W) float to logits (N, num_classes).
 
     Raises:
-        UserError: timm does not know the name.
+        UserError: Nobody knows the name.
     """
-    if not timm.is_model(name):
-        raise UserError(f"unknown backbone '{name}'{did_you_mean(name, timm.list_models())}")
-    model: Any = timm.create_model(name, num_classes=num_classes, **settings)
+    model: Any
+    if name in CIFAR_RESNETS:
+        model = CIFAR_RESNETS[name](num_classes=num_classes, **settings)
+    elif timm.is_model(name):
+        model = timm.create_model(name, num_classes=num_classes, **settings)
+    else:
+        raise UserError(f"unknown backbone '{name}'{did_you_mean(name, [*CIFAR_RESNETS, *timm.list_models()])}")
     head = model.get_classifier()
     if isinstance(head, nn.Linear):
-        nn.init.normal_(head.weight, std=0.01)
-        nn.init.zeros_(head.bias)
+        init_head(head)
     return model
 
 
-def stage_features(model: nn.Module, images: Tensor, stage: int) -> Tensor:
-    """Return the feature map after stage `stage`, and compute nothing behind it.
+def init_head(head: nn.Linear) -> None:
+    """Draw a classification head from N(0, 0.01), its bias zero."""
+    nn.init.normal_(head.weight, std=0.01)
+    nn.init.zeros_(head.bias)
+
+
+def stem_of(name: str) -> str:
+    """Return the card's word for the stem of a backbone: "cifar" or "imagenet"."""
+    return "cifar" if name in CIFAR_RESNETS else "imagenet"
+
+
+def stage_features(model: nn.Module, images: Tensor, stage: int, stop_early: bool = True) -> Tensor:
+    """Return the feature map after stage `stage`, and compute nothing behind it, unless `stop_early` is False.
 
     Args:
         model: A network of `build_backbone`.
         images: (N, 3, H, W).
-        stage: 1 to 4 for a network of four stages; 3 is the paper's choice (l = 3).
+        stage: From 1; 3 is the paper's choice (l = 3). Stages are the last four resolutions of a network, or, where all
+            its blocks have one resolution as in DeiT, its quarters: l = 2 is the authors' block 6 of 12.
+        stop_early: Whether the layers behind the stage are left out.
 
     Returns:
-        (N, C, h, w), whatever the layout inside the network.
+        (N, C, h, w), whatever the layout inside the network; class tokens are left out.
     """
     network: Any = model
-    position = _stage_positions(model)[stage - 1]
     [features] = network.forward_intermediates(
-        images, indices=[position], stop_early=True, output_fmt="NCHW", intermediates_only=True
+        images, indices=[_position(model, stage)], stop_early=stop_early, output_fmt="NCHW", intermediates_only=True
     )
     return features
 
 
 def stage_channels(model: nn.Module, stage: int) -> int:
     """Return the number of channels of the feature map after stage `stage`."""
-    stages = _stage_positions(model)
-    if not 1 <= stage <= len(stages):
-        raise UserError(f"the feature layer is {stage}, but the backbone has stages 1 to {len(stages)}")
     network: Any = model
-    return int(network.feature_info[stages[stage - 1]]["num_chs"])
+    return int(network.feature_info[_position(model, stage)]["num_chs"])
 
 
-def _stage_positions(model: nn.Module) -> list[int]:
-    """Return the positions of stages 1, 2, ... in timm's list of features: the stem, where listed, is left out."""
+def _position(model: nn.Module, stage: int) -> int:
+    """Return the position of a stage in timm's list of features, which may hold a stem and early resolutions too."""
     network: Any = model
     info = list(network.feature_info)
-    return [i for i, entry in enumerate(info) if not entry["module"].startswith(("act", "stem", "conv_stem"))]
-
-
-def count_parameters(model: nn.Module) -> int:
-    """Return the number of trainable scalars."""
-    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    if len(info) > 4 and len({entry["reduction"] for entry in info}) == 1:
+        stages = [len(info) * quarter // 4 - 1 for quarter in (1, 2, 3, 4)]
+    else:
+        stages = list(range(len(info)))[-4:]
+    if not 1 <= stage <= len(stages):
+        raise UserError(f"the feature layer is {stage}, but the backbone has stages 1 to {len(stages)}")
+    return stages[stage - 1]

@@ -63,3 +63,7 @@ class Normalise(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return (images / 255 - mean) / std."""
         return images.float() * self.scale - self.offset
+
+    def inverse(self, images: Tensor) -> Tensor:
+        """Return normalised images (..., 3, H, W) as they look, float in [0, 1]."""
+        return ((images + self.offset) / self.scale / 255).clamp(0, 1)

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pretrain.console import run_tool
-from pretrain.training.loop import launch_fabric, train
+from pretrain.training.devices import launch_fabric
+from pretrain.training.loop import train
 from pretrain.training.settings import METHODS, load_settings
 
 

@@ -5,30 +5,40 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from pretrain.console import UserError
 from pretrain.files import require_free_space
 
+REMEDY = "lower optim.lr, add optim.warmup_epochs or use another precision; the last training state is from before"
 
-def require_finite(losses: dict[str, float], step: int) -> None:
-    """Raise a UserError if a loss is NaN or infinite."""
+
+def require_finite(losses: dict[str, float], first: int, last: int) -> None:
+    """Raise a UserError if the mean of a loss over the steps `first` to `last` is NaN or infinite."""
     if bad := [name for name, value in losses.items() if not math.isfinite(value)]:
-        raise UserError(
-            f"step {step}: {', '.join(bad)} is not finite; lower optim.lr, add optim.warmup_epochs or use another "
-            "precision (the last training state is from before)"
-        )
+        where = f"step {last}" if first == last else f"steps {first} to {last}"
+        raise UserError(f"{where}: {', '.join(bad)} is not finite; {REMEDY}")
+
+
+def require_finite_weights(module: nn.Module, step: int) -> None:
+    """Raise a UserError if a parameter holds NaN or an infinity, so that no such training state is written."""
+    named = list(module.named_parameters())
+    norms = torch.stack([norm.float() for norm in torch._foreach_norm([p.detach() for _, p in named])])
+    if bad := [name for (name, _), finite in zip(named, torch.isfinite(norms).tolist(), strict=True) if not finite]:
+        raise UserError(f"step {step}: {bad[0]} and {len(bad) - 1} other tensors are not finite; {REMEDY}")
 
 
 def require_room_for_states(folder: Path, module: nn.Module) -> None:
-    """Raise a UserError unless the disk holds two training states (the old one goes when the new one is whole)."""
+    """Raise a UserError unless the disk holds three training states: the newest, the one before, one in the making."""
     size = sum(t.numel() * t.element_size() for t in module.state_dict().values())
     trained = sum(p.numel() * p.element_size() for p in module.parameters() if p.requires_grad)
-    require_free_space(folder, 2 * (size + 2 * trained) + 2**20, "the training state")
+    require_free_space(folder, 3 * (size + 2 * trained) + 2**20, "the training state")
 
 
-def per_process_batch(batch_size: int, processes: int) -> int:
+def images_a_process(batch_size: int, processes: int, accumulate: int) -> int:
     """Return the images a process and step; a batch that cannot be shared out evenly is a UserError."""
-    if batch_size % processes:
-        raise UserError(f"data.batch_size {batch_size} cannot be shared evenly by {processes} processes")
+    if batch_size % (processes * accumulate):
+        parts = f"{processes} processes" + (f" in {accumulate} parts each" if accumulate > 1 else "")
+        raise UserError(f"data.batch_size {batch_size} cannot be shared evenly by {parts}")
     return batch_size // processes

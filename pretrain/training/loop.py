@@ -2,58 +2,35 @@
 
 from __future__ import annotations
 
-import inspect
-import os
-import platform
-import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import lightning_fabric
-import timm
 import torch
-import torchvision
 from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from pretrain.automix import AutoMix, save_mix_block
-from pretrain.backbones import BackboneCard, build_backbone, export_backbone
-from pretrain.console import UserError, progress
+from pretrain.automix import AutoMix
+from pretrain.backbones import build_backbone
+from pretrain.console import ResumeMe, UserError, progress
 from pretrain.data.datasets import open_image_folder
 from pretrain.data.loaders import EpochSampler, build_loader
 from pretrain.data.seeds import derive_seed
-from pretrain.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Normalise, eval_transform, train_transform
+from pretrain.data.transforms import Normalise, eval_transform, train_transform
 from pretrain.evaluation.accuracy import accuracy
-from pretrain.files import read_json, write_json
-from pretrain.training.checkpoint import FILE_NAME, load_state, save_state
-from pretrain.training.guards import per_process_batch, require_finite, require_room_for_states
-from pretrain.training.logbook import Logbook, read_log
+from pretrain.training.checkpoint import has_state, load_state, save_state
+from pretrain.training.devices import average_gradients
+from pretrain.training.guards import images_a_process, require_finite, require_finite_weights, require_room_for_states
+from pretrain.training.inspection import inspect_mixing
+from pretrain.training.interrupt import StopRequest
+from pretrain.training.logbook import Logbook
 from pretrain.training.methods import Classification, build_method
-from pretrain.training.optim import build_optimizer, build_schedule
+from pretrain.training.optim import Schedule, build_optimizer
+from pretrain.training.results import write_results
 from pretrain.training.settings import Settings
-
-LAST_EPOCHS = 10  # the paper's figure is the median over the last ten epochs, of a hundred or more
-
-
-def launch_fabric(precision: str) -> Fabric:
-    """Return a Fabric for this process: alone, or one of those that torchrun or SLURM started."""
-    env = os.environ
-    devices = int(env.get("LOCAL_WORLD_SIZE", env.get("SLURM_NTASKS_PER_NODE", 1)))
-    nodes = int(env.get("GROUP_WORLD_SIZE", env.get("SLURM_NNODES", 1)))
-    # Batch-norm statistics stay each rank's own, as in the authors' code. Newer versions of torch rename the argument.
-    arguments = inspect.signature(DistributedDataParallel).parameters
-    own_statistics = "forward_sync_buffers" if "forward_sync_buffers" in arguments else "broadcast_buffers"
-    options: dict[str, Any] = {own_statistics: False}
-    strategy = DDPStrategy(**options) if devices * nodes > 1 else "auto"
-    fabric = Fabric(accelerator="auto", devices=devices, num_nodes=nodes, strategy=strategy, precision=precision)  # type: ignore[arg-type]
-    fabric.launch()
-    return fabric
 
 
 def train(settings: Settings, folder: Path, resume: bool, fabric: Fabric) -> dict[str, Any]:
@@ -61,7 +38,7 @@ def train(settings: Settings, folder: Path, resume: bool, fabric: Fabric) -> dic
 
     Args:
         settings: Of the run.
-        folder: Where log, training state, export and result.json go.
+        folder: Where log, training states, pictures, export and result.json go.
         resume: Whether to go on from a training state in `folder`; without one the run starts anew.
         fabric: Launched.
 
@@ -71,183 +48,215 @@ def train(settings: Settings, folder: Path, resume: bool, fabric: Fabric) -> dic
     Raises:
         UserError: A training state is there and `resume` is not set; the data set is missing; the disk is too full;
             a loss is not finite.
+        ResumeMe: A signal asked to stop; the training state is saved.
     """
-    if (folder / FILE_NAME).is_file() and not resume:
+    if has_state(folder) and not resume:
         raise UserError(f"{folder}: a run is here already; add --resume auto to go on, or name another --work-dir")
-    plain = asdict(settings)
-    train_set, val_set = open_image_folder(
-        settings.data.root,
-        train_transform(settings.data.transform),
-        eval_transform(settings.data.transform),
-        settings.run.seed,
-        settings.data.prepare,
-    )
-    batch = per_process_batch(settings.data.batch_size, fabric.world_size)
-    ranks = {"rank": fabric.global_rank, "world_size": fabric.world_size}
-    sampler = EpochSampler(len(train_set), batch, shuffle=True, seed=settings.run.seed, **ranks)
-    if not sampler.steps_per_epoch:
-        raise UserError(f"data.batch_size {settings.data.batch_size} exceeds the {len(train_set)} training images")
-    pin = fabric.device.type == "cuda"
-    loader = build_loader(train_set, sampler, settings.data.workers, pin)
-    val_loader = build_loader(
-        val_set, EpochSampler(len(val_set), batch, shuffle=False, **ranks), settings.data.workers, pin
-    )
-
-    torch.manual_seed(derive_seed(settings.run.seed))
-    classes = train_set.classes
-    method = build_method(settings.method, build_backbone(settings.backbone.name, len(classes)), len(classes))
-    if settings.run.channels_last:
-        method.to(memory_format=torch.channels_last)
-    optimizer = build_optimizer(method, settings.optim)
-    require_room_for_states(folder, method)
-    done = load_state(folder, method, optimizer, plain)
-    step, elapsed = done or (0, 0.0)
-    module, optimizer = fabric.setup(method, optimizer)
-    module.mark_forward_method("training_step")
-
-    run = _Run(settings, folder, fabric, method, module, optimizer, loader, val_loader, sampler, classes)
-    elapsed = run.fit(step, elapsed)
-    return run.finish(elapsed)
+    run = _Run(settings, folder, fabric)
+    run.restore()
+    with StopRequest() as stop:
+        run.fit(stop)
+    return write_results(settings, folder, run.method, run.classes, run.elapsed, run.total, fabric)
 
 
 class _Run:
     """One run's parts and its loop."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        folder: Path,
-        fabric: Fabric,
-        method: AutoMix | Classification,
-        module: Any,
-        optimizer: Any,
-        loader: DataLoader,
-        val_loader: DataLoader,
-        sampler: EpochSampler,
-        classes: list[str],
-    ) -> None:
+    def __init__(self, settings: Settings, folder: Path, fabric: Fabric) -> None:
         self.settings, self.folder, self.fabric = settings, folder, fabric
-        self.method, self.module, self.optimizer = method, module, optimizer
-        self.loader, self.val_loader, self.sampler, self.classes = loader, val_loader, sampler, classes
-        self.normalise = Normalise().to(fabric.device)
-        self.total = settings.optim.epochs * sampler.steps_per_epoch
-        self.schedule = build_schedule(optimizer, settings.optim, sampler.steps_per_epoch)
+        self._open_data()
+        torch.manual_seed(derive_seed(settings.run.seed))
+        self._build_method()
+        self.total = settings.optim.epochs * self.sampler.steps_per_epoch
+        self.schedule = Schedule(self.optimizer, settings.optim, self.sampler.steps_per_epoch)
+        self.step, self.elapsed = 0, 0.0
+        self.sums: dict[str, Tensor] = {}  # of every loss and measure since the last line of the log, on the device
+        self.summed = 0
 
-    def fit(self, step: int, elapsed: float) -> float:
-        """Train from `step` to the end; return the training seconds over all sittings, evaluation left out."""
-        log = Logbook(self.folder, step) if self.fabric.is_global_zero else None
+    def _open_data(self) -> None:
+        data, seed = self.settings.data, self.settings.run.seed
+        self.train_set, self.val_set = open_image_folder(
+            data.root, train_transform(data.transform), eval_transform(data.transform), seed, data.prepare
+        )
+        batch = images_a_process(data.batch_size, self.fabric.world_size, self.settings.optim.accumulate)
+        ranks = {"rank": self.fabric.global_rank, "world_size": self.fabric.world_size}
+        self.sampler = EpochSampler(len(self.train_set), batch, shuffle=True, seed=seed, **ranks)
+        if not self.sampler.steps_per_epoch:
+            raise UserError(f"data.batch_size {data.batch_size} exceeds the {len(self.train_set)} training images")
+        in_order = EpochSampler(len(self.val_set), batch, shuffle=False, **ranks)
+        pin = self.fabric.device.type == "cuda"
+        self.loader = build_loader(self.train_set, self.sampler, data.workers, pin)
+        self.val_loader = build_loader(self.val_set, in_order, data.workers, pin)
+        self.normalise = Normalise().to(self.fabric.device)
+
+    def _build_method(self) -> None:
+        backbone = self.settings.backbone
+        options = {"drop_path_rate": backbone.drop_path_rate} if backbone.drop_path_rate else {}
+        network = build_backbone(backbone.name, len(self.classes), **options)
+        self.method: AutoMix | Classification = build_method(
+            self.settings.method, network, len(self.classes), self.settings.loss
+        )
+        if self.settings.run.channels_last:
+            self.method.to(memory_format=torch.channels_last)
+        if self.settings.run.compile:
+            self.method.compile()
+        require_room_for_states(self.folder, self.method)
+        optimizer = build_optimizer(self.method, self.settings.optim)
+        self.module, self.optimizer = self.fabric.setup(self.method, optimizer)
+        self.module.mark_forward_method("training_step")
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, in the order of the logits."""
+        return self.train_set.classes
+
+    def restore(self) -> None:
+        """Go on from the folder's training state, where there is one."""
+        state = load_state(self.folder, asdict(self.settings))
+        if state is None:
+            return
+        self.method.load_state_dict(state["method"])
+        self.optimizer.optimizer.load_state_dict(state["optimizer"])
+        self.fabric.strategy.precision.load_state_dict(state["precision"])
+        self.schedule = Schedule(self.optimizer, self.settings.optim, self.sampler.steps_per_epoch)
+        self.step, self.elapsed, self.summed = state["step"], state["elapsed"], state["summed"]
+        self.sums = {name: total.to(self.fabric.device) for name, total in state["sums"].items()}
+
+    def fit(self, stop: StopRequest) -> None:
+        """Train from the present step to the end."""
+        first = self.fabric.is_global_zero
+        project = self.settings.run.wandb
+        log = Logbook(self.folder, self.step, project, asdict(self.settings)) if first else None
         name = f"{self.settings.name}/{self.settings.method.name}"
-        with progress(name, self.total, step, visible=self.fabric.is_global_zero) as advance:
-            while step < self.total:
-                epoch, offset = divmod(step, self.sampler.steps_per_epoch)
-                self.sampler.start(epoch, offset)
-                started = time.monotonic()
-                for images, labels in self._batches(self.loader):
-                    losses = self._step(step, images, labels)
-                    step += 1
-                    if step % self.settings.run.log_every == 0 or step == self.total:
-                        values = {key: value.item() for key, value in losses._asdict().items()}
-                        require_finite(values, step)
-                        if log:
-                            log.write(step, lr=self.optimizer.param_groups[0]["lr"], **values)
-                        advance(0, f"loss {values['total']:.3f}")
-                    advance()
-                elapsed += time.monotonic() - started
-                self._end_epoch(step, epoch + 1, elapsed, log)
-        return elapsed
+        try:
+            with progress(name, self.total, self.step, visible=first) as advance:
+                while self.step < self.total:
+                    self._epoch(log, advance, stop)
+        finally:
+            if log:
+                log.close()
 
-    def _step(self, step: int, images: Tensor, labels: Tensor) -> Any:
-        seed = derive_seed(self.settings.run.seed, self.fabric.global_rank, step)
+    def _epoch(self, log: Logbook | None, advance: Any, stop: StopRequest) -> None:
+        every, steps_per_epoch = self.settings.run, self.sampler.steps_per_epoch
+        self.sampler.start(*divmod(self.step, steps_per_epoch))
+        before, lined = self.elapsed, time.monotonic()
+        started = lined
+        for images, labels in self._batches(self.loader):
+            self._step(images, labels)
+            self.elapsed = before + time.monotonic() - started
+            at_line = self.step % every.log_every == 0 or self.step == self.total
+            if at_line:
+                means, speed = self._means(), self.summed * self.settings.data.batch_size / (time.monotonic() - lined)
+                lined = time.monotonic()
+                self.sums, self.summed = {}, 0
+                if log:
+                    rate = self.optimizer.param_groups[0]["lr"]
+                    log.write(self.step, lr=rate, images_per_second=speed, **means)
+                advance(0, f"loss {means['total']:.3f}, {speed:.0f} images/s")
+            advance()
+            if self.fabric.world_size == 1 or at_line:  # elsewhere the processes would have to wait for each other
+                self._stop_where_asked(stop)
+            in_epoch = self.step % steps_per_epoch
+            if every.checkpoint_steps and in_epoch and in_epoch % every.checkpoint_steps == 0:
+                self._save()
+        self._end_epoch(self.step // steps_per_epoch, log)
+
+    def _step(self, images: Tensor, labels: Tensor) -> None:
+        seed = derive_seed(self.settings.run.seed, self.fabric.global_rank, self.step)
         torch.manual_seed(seed)  # for what draws from the global generator, such as stochastic depth
-        self.method.set_progress(step / self.total)
-        self.schedule.step_update(step)
-        losses = self.module.training_step(images, labels, generator=torch.Generator().manual_seed(seed))
-        self.fabric.backward(losses.total)
+        generator = torch.Generator().manual_seed(seed)
+        self.method.set_progress(self.step, self.total)
+        self.schedule.set_rates(self.step)
+        parts = self.settings.optim.accumulate
+        with self.fabric.no_backward_sync(self.module):  # one exchange at the end, for all branches and parts
+            for part, part_labels in zip(images.chunk(parts), labels.chunk(parts), strict=True):
+                losses = self.module.training_step(part, part_labels, generator=generator, backward=self._backward)
+                self._add({**losses._asdict(), **self.method.measures}, parts)
+        average_gradients(self.method.parameters(), self.fabric)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.method.after_step()
-        return losses
+        self.step += 1
+        self.summed += 1
 
-    def _end_epoch(self, step: int, epoch: int, elapsed: float, log: Logbook | None) -> None:
-        last = epoch == self.settings.optim.epochs
-        if last or epoch % self.settings.run.evaluate_every == 0:
-            measured = self._evaluate()
-            if log:
-                log.write(step, epoch=epoch, elapsed=elapsed, **measured)
-        if (last or epoch % self.settings.run.checkpoint_every == 0) and self.fabric.is_global_zero:
-            save_state(self.folder, self.method, self.optimizer.optimizer, step, asdict(self.settings), elapsed)
+    def _backward(self, loss: Tensor) -> None:
+        with torch.autocast(self.fabric.device.type, enabled=False):  # the forward pass has chosen every type already
+            self.fabric.backward(loss / self.settings.optim.accumulate)
+
+    def _add(self, values: dict[str, Tensor | None], parts: int) -> None:
+        """Add to the sums on the device; nothing is read back."""
+        for name, value in values.items():
+            if value is not None:
+                share = value.detach().float() / parts
+                self.sums[name] = self.sums[name] + share if name in self.sums else share
+
+    def _means(self) -> dict[str, float]:
+        """Read the mean of every loss since the last line of the log, over steps and processes; it has to be finite."""
+        names = list(self.sums)
+        sums = torch.stack([self.sums[name] for name in names])
+        means = torch.as_tensor(self.fabric.all_reduce(sums, reduce_op="mean")) / self.summed
+        values = dict(zip(names, means.tolist(), strict=True))
+        require_finite(values, self.step - self.summed + 1, self.step)
+        return values
+
+    def _stop_where_asked(self, stop: StopRequest) -> None:
+        if stop.agreed(self.fabric):
+            self._save()
+            asked = stop.signal.name if stop.signal else "another process"
+            raise ResumeMe(
+                f"stopped by {asked} after step {self.step} of {self.total}; --resume auto goes on from there"
+            )
+
+    def _end_epoch(self, epoch: int, log: Logbook | None) -> None:
+        run, last = self.settings.run, epoch == self.settings.optim.epochs
+        measured: dict[str, float] = {}
+        if last or epoch % run.evaluate_every == 0:
+            batches = self._batches(self.val_loader)
+            measured |= accuracy(self.method.encoders(), batches, len(self.classes), self.fabric)
+        if last or epoch % run.inspect_every == 0:
+            with self.fabric.autocast():
+                batches = self._batches(self.val_loader)
+                found, figure = inspect_mixing(self.method, batches, self._pairs, run.seed, self.fabric)
+            measured |= found
+            if log and figure:
+                path = self.folder / "mixes" / f"epoch_{epoch:04d}.png"
+                path.parent.mkdir(exist_ok=True)
+                figure.savefig(path, dpi=110)
+                log.picture(self.step, "mixes", figure)
+        if log and measured:
+            log.write(self.step, epoch=epoch, elapsed=self.elapsed, **measured)
+        if last or epoch % run.checkpoint_every == 0:
+            self._save()
         self.fabric.barrier()
 
-    def _evaluate(self) -> dict[str, float]:
-        return accuracy(self.method.encoders(), self._batches(self.val_loader), len(self.classes), self.fabric)
+    def _save(self) -> None:
+        if self.summed:
+            self._means()  # a loss that is not finite must not reach a training state
+        require_finite_weights(self.method, self.step)
+        if self.fabric.is_global_zero:
+            save_state(
+                self.folder,
+                {
+                    "method": self.method.state_dict(),
+                    "optimizer": self.optimizer.optimizer.state_dict(),
+                    "precision": self.fabric.strategy.precision.state_dict(),
+                    "step": self.step,
+                    "settings": asdict(self.settings),
+                    "elapsed": self.elapsed,
+                    "sums": self.sums,
+                    "summed": self.summed,
+                },
+            )
 
     def _batches(self, loader: DataLoader) -> Iterator[tuple[Tensor, Tensor]]:
-        layout = torch.channels_last if self.settings.run.channels_last else torch.contiguous_format
         for images, labels in loader:
-            on_device = images.to(self.fabric.device, non_blocking=True).contiguous(memory_format=layout)
-            yield self.normalise(on_device), labels.to(self.fabric.device, non_blocking=True)
+            yield self._prepare(images), labels.to(self.fabric.device, non_blocking=True)
 
-    def finish(self, elapsed: float) -> dict[str, Any]:
-        """Export every network of the method and write result.json; return what it holds."""
-        path = self.folder / "result.json"
-        if self.fabric.is_global_zero:
-            accuracies = _last_epochs(self.folder, self.settings.optim.epochs)
-            for branch, network in self.method.encoders().items():
-                export_backbone(network, self._card(branch, accuracies), self.folder / "export" / branch)
-            if isinstance(self.method, AutoMix):
-                save_mix_block(self.method.mix_block, self.folder / "export" / "mix_block")
-            result = {
-                "name": self.settings.name,
-                "method": self.settings.method.name,
-                "branch": next(iter(self.method.encoders())),
-                "accuracy": accuracies,
-                "train_seconds": elapsed,
-                "steps": self.total,
-                "images_per_second": self.total * self.settings.data.batch_size / elapsed if elapsed else 0.0,
-                "environment": environment(self.fabric),
-                "settings": asdict(self.settings),
-            }
-            write_json(path, result)
-        self.fabric.barrier()
-        return read_json(path)
+    def _prepare(self, images: Tensor) -> Tensor:
+        layout = torch.channels_last if self.settings.run.channels_last else torch.contiguous_format
+        return self.normalise(images.to(self.fabric.device, non_blocking=True).contiguous(memory_format=layout))
 
-    def _card(self, branch: str, accuracies: dict[str, float]) -> BackboneCard:
-        size = self.settings.data.transform.size
-        own = {key.removeprefix(f"{branch}_"): value for key, value in accuracies.items() if key.startswith(branch)}
-        return BackboneCard(
-            arch=self.settings.backbone.name,
-            classes=tuple(self.classes),
-            mean=IMAGENET_MEAN,
-            std=IMAGENET_STD,
-            input_size=(size, size),
-            method=self.settings.method.name,
-            branch=branch,
-            training=asdict(self.settings),
-            metrics=own,
-            environment=environment(self.fabric),
-        )
-
-
-def _last_epochs(folder: Path, epochs: int) -> dict[str, float]:
-    """Return the median of each accuracy over the last ten epochs (Section 4.1), in percent.
-
-    A run of fewer than a hundred epochs counts its last tenth, at least the last one: what is far from the end is no
-    sample of the result. Epochs that were not evaluated are not there to be counted.
-    """
-    first = epochs - min(LAST_EPOCHS, max(1, epochs // 10))
-    evaluated = [entry for entry in read_log(folder) if entry.get("epoch", 0) > first]
-    names = [key for key in evaluated[-1] if key.endswith(("_top1", "_top5"))]
-    return {name: statistics.median(entry[name] for entry in evaluated) for name in names}
-
-
-def environment(fabric: Fabric) -> dict[str, str]:
-    """Return the versions and the device that a run depends on."""
-    device = torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else fabric.device.type
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "timm": timm.__version__,
-        "lightning-fabric": lightning_fabric.__version__,
-        "device": f"{fabric.world_size} x {device}",
-    }
+    def _pairs(self, count: int = 4) -> Tensor:
+        """Return `count` pairs of validation images as neighbours, (2 count, 3, H, W) normalised, of far classes."""
+        spread = torch.linspace(0, len(self.val_set) - 1, 2 * count).long().view(2, count).T.flatten().tolist()
+        return self._prepare(torch.stack([self.val_set[0, index][0] for index in spread]))

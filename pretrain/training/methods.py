@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -9,33 +10,52 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pretrain import mixups
-from pretrain.automix import AutoMix, AutoMixSettings, MixBlock
-from pretrain.backbones import stage_channels
+from pretrain.automix import (
+    AutoMix,
+    AutoMixSettings,
+    JointAutoMix,
+    LossSettings,
+    MixBlock,
+    MomentumEncoder,
+    build_criterion,
+    load_mix_block,
+)
+from pretrain.automix.losses import Criterion
+from pretrain.automix.momentum import momentum_at
+from pretrain.automix.step import Backward, differentiate
+from pretrain.backbones import load_backbone, stage_channels
+from pretrain.console import UserError
 from pretrain.mixups import MixPolicy
 from pretrain.training.settings import MethodSettings, PolicySettings
 
 
 class StepLosses(Protocol):
-    """A NamedTuple of scalar tensors; `total` is what the loop differentiates."""
+    """A NamedTuple of scalar tensors; None is a term that the method does not have."""
 
-    @property
-    def total(self) -> Tensor:
-        """The sum to differentiate."""
-
-    def _asdict(self) -> dict[str, Tensor]: ...
+    def _asdict(self) -> dict[str, Tensor | None]: ...
 
 
 class Method(Protocol):
-    """What the loop asks of a method, which is an nn.Module."""
+    """What the loop asks of a method, which is an nn.Module.
 
-    def set_progress(self, progress: float) -> None:
-        """Set what changes along the run; `progress` in [0, 1]."""
+    Attributes:
+        mixes: Whether there are mixed images to look at.
+        measures: What else of the last step is worth a line in the log, scalars by name.
+    """
 
-    def training_step(self, images: Tensor, labels: Tensor, *, generator: torch.Generator) -> StepLosses:
-        """Return the losses of one batch."""
+    mixes: bool
+    measures: dict[str, Tensor]
+
+    def set_progress(self, step: int, total_steps: int) -> None:
+        """Set what changes along the run, for step `step` of `total_steps`, from 0."""
+
+    def training_step(
+        self, images: Tensor, labels: Tensor, *, generator: torch.Generator, backward: Backward
+    ) -> StepLosses:
+        """Hand each loss to `backward` and return them all; `total` is their sum."""
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return what the optimizer trains; a group may name a peak learning rate of its own as "lr"."""
+        """Return what the optimizer trains; a group may name learning rates of its own, "lr" and "min_lr"."""
 
     def after_step(self) -> None:
         """Do what follows the optimizer's step."""
@@ -43,63 +63,128 @@ class Method(Protocol):
     def encoders(self) -> dict[str, nn.Module]:
         """Return the networks that can be evaluated and exported, the method's result first."""
 
+    def mixed(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return mixed images and the partner of each, (N,) int64, for looking at."""
+
 
 class ClassificationLosses(NamedTuple):
-    """The loss of a method that trains one network."""
+    """The losses of a method that trains one network; None is a term that it does not have."""
 
-    ce: Tensor
+    ce: Tensor | None
+    mixed_ce: Tensor | None
     total: Tensor
 
 
 class Classification(nn.Module):
-    """One network, trained on clean or on mixed images.
+    """One network, trained on clean images, on mixed ones, or on both.
 
     Args:
         model: Images (N, 3, H, W) to logits (N, K).
         num_classes: K.
         policy: The mixing method; None trains on the clean images (vanilla).
+        settings: The policy's; they may ask for the momentum pipeline and one-hot cross-entropy of Table 10.
+        criterion: Logits (N, K) and targets to a scalar; None: cross-entropy.
     """
 
-    def __init__(self, model: nn.Module, num_classes: int, policy: MixPolicy | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        num_classes: int,
+        policy: MixPolicy | None = None,
+        settings: PolicySettings | None = None,
+        criterion: Criterion | None = None,
+    ) -> None:
         super().__init__()
-        self.model = model
-        self.num_classes = num_classes
-        self.policy = policy
+        self.model, self.num_classes, self.policy = model, num_classes, policy
+        self.settings = settings
+        self.criterion = criterion or nn.CrossEntropyLoss()
+        self.teacher = MomentumEncoder(model) if settings is not None and settings.momentum is not None else None
+        self.mixes = policy is not None
+        self.measures: dict[str, Tensor] = {}
+        self.set_progress(0, 1)
 
-    def set_progress(self, progress: float) -> None:
-        """Nothing changes along the run."""
+    def compile(self, *arguments: Any, **options: Any) -> None:
+        """Let torch.compile translate the networks; arguments are its own."""
+        self.model.compile(*arguments, **options)
 
-    def training_step(self, images: Tensor, labels: Tensor, *, generator: torch.Generator) -> ClassificationLosses:
-        """Return the cross-entropy with the labels, soft ones where images are mixed."""
-        if self.policy is None:
-            loss = F.cross_entropy(self.model(images), labels)
-        else:
+    def set_progress(self, step: int, total_steps: int) -> None:
+        """Set m of Eq. 12, where there is a teacher."""
+        if self.settings is not None and self.settings.momentum is not None:
+            self.momentum = momentum_at(step / total_steps, self.settings.momentum, self.settings.momentum_end)
+
+    def training_step(
+        self, images: Tensor, labels: Tensor, *, generator: torch.Generator, backward: Backward | None = None
+    ) -> ClassificationLosses:
+        """Return the losses of one batch, see `AutoMix.training_step`."""
+        ce = mixed_ce = None
+        if self.policy is None or (self.settings is not None and self.settings.one_hot_ce):
+            [ce] = differentiate(backward, self.criterion(self.model(images), labels))
+        if self.policy is not None:
             one_hot = F.one_hot(labels, self.num_classes).to(images.dtype)
             mixed = self.policy(images, one_hot, generator=generator)
-            loss = F.cross_entropy(self.model(mixed.images), mixed.soft_targets)
-        return ClassificationLosses(loss, loss)
+            [mixed_ce] = differentiate(backward, self.criterion(self.model(mixed.images), mixed.soft_targets))
+        total = torch.stack([term for term in (ce, mixed_ce) if term is not None]).sum()
+        return ClassificationLosses(ce, mixed_ce, total)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the one network's parameters as one group."""
         return [{"params": [*self.model.parameters()]}]
 
     def after_step(self) -> None:
-        """Nothing follows the optimizer's step."""
+        """Move the teacher, where there is one (Eq. 12)."""
+        if self.teacher is not None:
+            self.teacher.update(self.model, self.momentum)
 
     def encoders(self) -> dict[str, nn.Module]:
-        """Return the one network."""
-        return {"model": self.model}
+        """Return the one network, or teacher and student of the momentum pipeline."""
+        return (
+            {"model": self.model} if self.teacher is None else {"teacher": self.teacher.network, "student": self.model}
+        )
+
+    def mixed(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return what the policy makes of the images, and their partners."""
+        if self.policy is None:
+            raise ValueError("vanilla training mixes nothing")
+        result = self.policy(images, images.new_zeros((len(images), 1)), generator=generator)
+        return result.images, result.index
 
 
-def build_method(settings: MethodSettings, backbone: nn.Module, num_classes: int) -> AutoMix | Classification:
-    """Build the method round the network it trains."""
+def build_method(
+    settings: MethodSettings, backbone: nn.Module, num_classes: int, loss: LossSettings | None = None
+) -> AutoMix | Classification:
+    """Build the method round the network it trains.
+
+    Raises:
+        UserError: The backbone has no such feature layer, or a trained Mix Block cannot be read.
+    """
+    criterion = build_criterion(loss or LossSettings())
     if isinstance(settings, AutoMixSettings):
+        if settings.trained_mix_block:
+            block, features = _trained_mix_block(Path(settings.trained_mix_block), settings.feature_layer)
+            return AutoMix(backbone, block, settings, criterion, features)
         block = MixBlock(
             stage_channels(backbone, settings.feature_layer),
             settings.reduction,
             settings.lam_embedding,
             settings.upsample,
+            norm=settings.norm,
         )
-        return AutoMix(backbone, block, settings)
-    policy = mixups.build(settings.name, alpha=settings.alpha) if isinstance(settings, PolicySettings) else None
-    return Classification(backbone, num_classes, policy)
+        return (AutoMix if settings.momentum is not None else JointAutoMix)(backbone, block, settings, criterion)
+    if isinstance(settings, PolicySettings):
+        options = {"grid": settings.grid} if settings.grid is not None else {}
+        policy = mixups.build(settings.name, alpha=settings.alpha, **options)
+        return Classification(backbone, num_classes, policy, settings, criterion)
+    return Classification(backbone, num_classes, criterion=criterion)
+
+
+def _trained_mix_block(path: Path, layer: int) -> tuple[MixBlock, nn.Module]:
+    """Read a Mix Block and the teacher that was exported beside it, both to stay as they are."""
+    block = load_mix_block(path)
+    network, _ = load_backbone(path.parent / "teacher")
+    channels = stage_channels(network, layer)
+    if channels != block.settings.in_channels:
+        raise UserError(
+            f"{path}: it reads {block.settings.in_channels} channels and stage {layer} of the teacher beside it has "
+            f"{channels}; set method.feature_layer to the one of the run that it is from"
+        )
+    return block.requires_grad_(False), network

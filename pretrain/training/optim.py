@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler
 from torch.optim import Optimizer
@@ -26,14 +29,31 @@ def build_optimizer(method: Method, settings: OptimSettings) -> Optimizer:
         raise UserError(f"optim.name '{settings.name}': timm builds no such optimizer ({error})") from error
 
 
-def build_schedule(optimizer: Optimizer, settings: OptimSettings, steps_per_epoch: int) -> CosineLRScheduler:
-    """Return a cosine over all steps of the run, to be moved by `step_update(step)`."""
-    warmup = round(settings.warmup_epochs * steps_per_epoch)
-    return CosineLRScheduler(
-        optimizer,
-        t_initial=settings.epochs * steps_per_epoch,
-        lr_min=settings.min_lr,
-        warmup_t=warmup,
-        warmup_lr_init=0.0,
-        t_in_epochs=False,
-    )
+class Schedule:
+    """A cosine over all steps of the run for each parameter group, from its own peak to its own end.
+
+    Args:
+        optimizer: Its groups hold their peaks as "lr"; "min_lr" is a group's own end.
+        settings: Of the run.
+        steps_per_epoch: Optimizer steps an epoch.
+    """
+
+    def __init__(self, optimizer: Optimizer, settings: OptimSettings, steps_per_epoch: int) -> None:
+        self.total_steps = settings.epochs * steps_per_epoch
+        one_group: list[Any] = [SimpleNamespace(param_groups=[group]) for group in optimizer.param_groups]
+        self.schedules = [
+            CosineLRScheduler(
+                holder,
+                t_initial=self.total_steps,
+                lr_min=holder.param_groups[0].get("min_lr", settings.min_lr),
+                warmup_t=round(settings.warmup_epochs * steps_per_epoch),
+                warmup_lr_init=0.0,
+                t_in_epochs=False,
+            )
+            for holder in one_group
+        ]
+
+    def set_rates(self, step: int) -> None:
+        """Set every group's learning rate for step `step`, from 0."""
+        for schedule in self.schedules:
+            schedule.step_update(step)

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from mmengine.config import Config
 from mmengine.config import ConfigDict as FileDict
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
-from pretrain.automix import AutoMixSettings
+from pretrain.automix import AutoMixSettings, LossSettings
 from pretrain.console import UserError, did_you_mean
 from pretrain.data.transforms import TransformSettings
 
@@ -31,10 +31,24 @@ class PolicySettings:
 
     Attributes:
         alpha: lambda ~ Beta(alpha, alpha).
+        momentum, momentum_end: m of a momentum encoder (Eq. 12) at the start and at the end of the run, along a
+            cosine; it is then the result ("+MP" of Table 10). None: there is none.
+        one_hot_ce: Whether the network learns from the clean images too; "+CE" of Table 10.
+        grid: Cells along each side, of "random_grids" only.
     """
 
-    name: Literal["mixup", "cutmix"]
+    name: Literal["mixup", "cutmix", "random_grids"]
     alpha: float = 1.0
+    momentum: float | None = None
+    momentum_end: float = 1.0
+    one_hot_ce: bool = False
+    grid: int | None = None
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> PolicySettings:
+        if self.grid is not None and self.name != "random_grids":
+            raise ValueError(f"grid belongs to 'random_grids', not to '{self.name}': leave it out")
+        return self
 
 
 MethodSettings = Annotated[AutoMixSettings | VanillaSettings | PolicySettings, Field(discriminator="name")]
@@ -42,9 +56,15 @@ MethodSettings = Annotated[AutoMixSettings | VanillaSettings | PolicySettings, F
 
 @dataclass(frozen=True, config=STRICT)
 class BackboneSettings:
-    """The network, by timm's name."""
+    """The network.
+
+    Attributes:
+        name: timm's, or one of pretrain.backbones.cifar_resnet.
+        drop_path_rate: Stochastic depth of the last block; it grows linearly from 0.
+    """
 
     name: str = "resnet50"
+    drop_path_rate: float = 0.0
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -78,6 +98,7 @@ class OptimSettings:
         weight_decay: Applied to every parameter, as PyTorch does.
         warmup_epochs: Linear warm-up from zero.
         epochs: Length of the run and horizon of every schedule.
+        accumulate: Parts a batch is made in, one after the other, to save memory; each part mixes for itself.
     """
 
     name: str = "momentum"
@@ -87,6 +108,7 @@ class OptimSettings:
     weight_decay: float = 1e-4
     warmup_epochs: float = 0.0
     epochs: int = 100
+    accumulate: int = 1
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -97,17 +119,26 @@ class RunSettings:
         seed: Decides initial weights, order, augmentation and mixing.
         precision: Fabric's name, e.g. "32-true", "bf16-mixed".
         channels_last: Memory layout of the images and of the convolutions' weights.
+        compile: Whether torch.compile translates the networks; the first steps then take minutes.
         log_every: Steps between lines of the log; only then are losses read from the device.
         checkpoint_every: Epochs between training states.
+        checkpoint_steps: Steps between training states within an epoch; None: none.
         evaluate_every: Epochs between evaluations; the last epoch is always evaluated.
+        inspect_every: Epochs between looks at the mixing: the accuracy on mixed samples (Fig. 4) and, for AutoMix, a
+            picture of masks over lambda (Figs. 5, 7, 12, 13). The last epoch is always looked at.
+        wandb: Project at Weights & Biases that gets the log too (pip install wandb); None: none.
     """
 
     seed: int = 0
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     channels_last: bool = False
+    compile: bool = False
     log_every: int = 50
     checkpoint_every: int = 1
+    checkpoint_steps: int | None = None
     evaluate_every: int = 1
+    inspect_every: int = 10
+    wandb: str | None = None
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -118,6 +149,7 @@ class Settings:
     data: DataSettings
     method: MethodSettings
     backbone: BackboneSettings = BackboneSettings()
+    loss: LossSettings = LossSettings()
     optim: OptimSettings = OptimSettings()
     run: RunSettings = RunSettings()
 
@@ -164,7 +196,10 @@ def _describe(problem: Any) -> str:
     if problem["type"] == "union_tag_invalid":
         known = [name.strip("'") for name in problem["ctx"]["expected_tags"].split(", ")]
         return f"unknown method '{problem['ctx']['tag']}'{did_you_mean(problem['ctx']['tag'], known)}"
-    return f"{'.'.join(_without_tags(path)) or 'the config'}: {problem['msg'].lower()} (is {problem['input']!r})"
+    where = ".".join(_without_tags(path)) or "the config"
+    if problem["type"] == "value_error":  # one of our own checks: its sentence is whole
+        return f"{where}: {problem['ctx']['error']}"
+    return f"{where}: {problem['msg'].lower()} (is {problem['input']!r})"
 
 
 METHODS: dict[str, Any] = {

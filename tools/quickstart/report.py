@@ -22,7 +22,7 @@ from rich.table import Table
 from stages import Stage
 
 from pretrain.automix import load_mix_block
-from pretrain.backbones import load_backbone
+from pretrain.backbones import load_backbone, stage_features
 from pretrain.console import UserError, progress
 from pretrain.data.datasets import open_image_folder
 from pretrain.data.transforms import Normalise, TransformSettings, eval_transform
@@ -146,14 +146,16 @@ def _draw_mixes(work: Path, results: dict[str, Any]) -> Figure:
     settings = results["pretrain"]["automix"]["settings"]
     export = work / "pretrain/automix/export"
     transform = eval_transform(TransformSettings(**settings["data"]["transform"]))
-    _, images = open_image_folder(work / "data/classification", transform, transform, 0, "make quickstart")
+    _, val_set = open_image_folder(work / "data/classification", transform, transform, 0, "make quickstart")
     teacher, _ = load_backbone(export / "teacher")
     block = load_mix_block(export / "mix_block")
-    pictures = torch.stack([images[0, len(images) * i // 6][0] for i in range(6)])
+    pictures = torch.stack([val_set[0, len(val_set) * i // 6][0] for i in range(6)])
     normalise = Normalise()
-    mixed, masks = mix_over_lambda(teacher, block, normalise(pictures), settings["method"]["feature_layer"])
-    visible = ((mixed.flatten(0, 1) + normalise.offset) / normalise.scale / 255).clamp(0, 1).view_as(mixed)
-    return draw_mixes(pictures / 255, visible, masks, credit=CREDIT)
+    images = normalise(pictures)
+    with torch.no_grad():
+        features = stage_features(teacher, images, settings["method"]["feature_layer"])
+    mixed, masks = mix_over_lambda(block, features, images)
+    return draw_mixes(pictures / 255, normalise.inverse(mixed), masks, credit=CREDIT)
 
 
 def _draw_detection_losses(work: Path) -> Figure:

@@ -9,8 +9,9 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from pretrain.automix import AutoMix, AutoMixSettings, MixBlock
-from pretrain.automix.losses import mask_ratio_loss, mixed_cross_entropy
-from pretrain.automix.momentum import cosine_momentum
+from pretrain.automix.losses import mask_ratio_loss, mixed_loss
+from pretrain.automix.momentum import momentum_at
+from pretrain.automix.step import mix
 from pretrain.backbones import build_backbone, stage_channels, stage_features
 
 N, CLASSES = 4, 5
@@ -43,8 +44,9 @@ def test_losses_are_those_of_equation_8(automix, batch):
     losses = automix.training_step(images, labels, **given)
 
     features = stage_features(reference.teacher.network, images, 2)
-    mixed_q, _ = reference.mix(images, features, given["index_q"], 0.3)
-    mixed_k, mask_k = reference.mix(images, features, given["index_k"], 0.9)
+    mixed_q = mix(images, given["index_q"], reference.mix_block(features, given["index_q"], 0.3, (32, 48)))
+    mask_k = reference.mix_block(features, given["index_k"], 0.9, (32, 48))
+    mixed_k = mix(images, given["index_k"], mask_k)
     assert_close(losses.ce, F.cross_entropy(reference.student(images), labels))
     soft = 0.3 * F.one_hot(labels, CLASSES) + 0.7 * F.one_hot(labels[given["index_q"]], CLASSES)
     assert_close(losses.mixed_ce, F.cross_entropy(reference.student(mixed_q), soft))
@@ -81,11 +83,11 @@ def test_teacher_starts_as_the_student_and_follows_by_equation_12(automix):
 
 
 def test_schedules_of_gamma_and_momentum(automix):
-    automix.set_progress(0.25)
+    automix.set_progress(25, 100)
     assert automix.gamma == pytest.approx(0.5 * 0.75)  # linear to zero
     assert automix.momentum == pytest.approx(1 - 0.1 * (math.cos(math.pi / 4) + 1) / 2)
-    assert cosine_momentum(0.999, 1.0, 0.0) == pytest.approx(0.999)
-    assert cosine_momentum(0.999, 1.0, 1.0) == 1.0
+    assert momentum_at(0.0) == pytest.approx(0.999)
+    assert momentum_at(1.0) == 1.0
 
 
 def test_same_generator_same_step(automix, batch):
@@ -113,4 +115,4 @@ def test_mask_ratio_is_taken_for_each_sample_not_for_the_batch():
 def test_mixed_cross_entropy_equals_soft_targets():
     logits, labels, index = torch.randn(3, CLASSES), torch.tensor([0, 4, 2]), torch.tensor([1, 2, 0])
     soft = 0.25 * F.one_hot(labels, CLASSES) + 0.75 * F.one_hot(labels[index], CLASSES)
-    assert_close(mixed_cross_entropy(logits, labels, index, 0.25), F.cross_entropy(logits, soft))
+    assert_close(mixed_loss(F.cross_entropy, logits, labels, index, 0.25), F.cross_entropy(logits, soft))

@@ -1,7 +1,4 @@
-"""The Mix Block against numbers that the authors' code computed (openmixup, commit 37e1372)."""
-
-import os
-from pathlib import Path
+"""The Mix Block apart from parity: lambda for each sample, any sizes, its file."""
 
 import pytest
 import torch
@@ -9,52 +6,6 @@ from torch.testing import assert_close
 
 from pretrain.automix import MixBlock, load_mix_block, save_mix_block
 from pretrain.console import UserError
-
-CASES_FOLDER = Path(os.environ.get("AUTOMIX_CASES", Path(__file__).parents[2] / "cases" / "mix_block"))
-CASES = torch.load(CASES_FOLDER / "cases.pt", weights_only=True)
-CLOSE = {"atol": 1e-5, "rtol": 1e-5}
-
-
-def _block(case):
-    cfg = case["cfg"]
-    block = MixBlock(
-        cfg["in_channels"],
-        cfg["reduction"],
-        cfg["lam_concat"],
-        cfg["unsampling_mode"],
-        cfg.get("use_scale", True),
-        "bn" if cfg.get("att_norm_cfg") else None,
-    )
-    names = {"query.conv.": "query.", "query.bn.": "norm.", "value.": "value."}
-    block.load_state_dict({_renamed(key, names): value for key, value in case["state_dict"].items()})
-    return block
-
-
-def _renamed(key, names):
-    [prefix] = [prefix for prefix in names if key.startswith(prefix)]
-    return names[prefix] + key.removeprefix(prefix)
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['variant']}-lam{case['lam']}")
-def test_mask_attention_mix_and_gradients_equal_the_authors(case):
-    block, images, index, lam = _block(case), case["img"], case["index"], case["lam"]
-    features = case["x"].clone().requires_grad_()
-    mask = block(features, index, lam, tuple(images.shape[-2:]))
-    assert_close(mask, case["mask"][:, :1], **CLOSE)
-    assert_close(1 - mask, case["mask"][:, 1:], **CLOSE)
-    assert_close(_block(case).attend(features, index, lam)[0], case["attention"], **CLOSE)
-
-    mixed = mask * images + (1 - mask) * images[index]
-    assert_close(mixed, case["mixed"], **CLOSE)
-    # The authors take the batch mean before the absolute value; the paper takes each sample's.
-    mask_loss = torch.clamp((lam - mask.mean()).abs() - case["margin"], min=0)
-    assert_close(mask_loss, case["mask_loss"].reshape(()), **CLOSE)
-
-    (mask_loss + (mixed * case["proj"]).sum()).backward()
-    assert_close(features.grad, case["grad_x"], **CLOSE)
-    names = {"query.conv.": "query.", "query.bn.": "norm.", "value.": "value."}
-    for key, gradient in case["grads"].items():
-        assert_close(block.get_parameter(_renamed(key, names)).grad, gradient, **CLOSE)
 
 
 def test_lambda_for_each_sample_equals_one_at_a_time():

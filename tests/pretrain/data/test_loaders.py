@@ -5,7 +5,7 @@ import pytest
 from pretrain.console import UserError
 from pretrain.data.datasets import open_image_folder
 from pretrain.data.loaders import EpochSampler
-from pretrain.training.guards import per_process_batch
+from pretrain.training.guards import images_a_process
 
 
 def test_each_epoch_is_another_permutation():
@@ -35,9 +35,9 @@ def test_a_pass_can_start_in_the_middle():
 
 
 def test_a_batch_is_shared_evenly_or_refused():
-    assert per_process_batch(256, 8) == 32
+    assert images_a_process(256, 8, 1) == 32
     with pytest.raises(UserError, match="cannot be shared evenly by 3"):
-        per_process_batch(256, 3)
+        images_a_process(256, 3, 1)
 
 
 def test_classes_must_be_in_both_parts(tmp_path):

@@ -11,8 +11,10 @@ from pretrain import load_backbone
 from pretrain.automix import load_mix_block
 from pretrain.console import UserError
 from pretrain.training import loop
+from pretrain.training.devices import launch_fabric
 from pretrain.training.logbook import read_log
-from pretrain.training.loop import launch_fabric, train
+from pretrain.training.loop import train
+from pretrain.training.results import last_epochs
 from pretrain.training.settings import load_settings
 
 
@@ -52,10 +54,10 @@ def test_a_killed_run_goes_on_bit_for_bit(config, tmp_path, fabric, monkeypatch,
 
     real_step = loop._Run._step
 
-    def dying_step(run, step, images, labels):
-        if step == killed_at:
+    def dying_step(run, images, labels):
+        if run.step == killed_at:
             raise Killed
-        return real_step(run, step, images, labels)
+        return real_step(run, images, labels)
 
     monkeypatch.setattr(loop._Run, "_step", dying_step)
     with pytest.raises(Killed):
@@ -69,7 +71,8 @@ def test_a_killed_run_goes_on_bit_for_bit(config, tmp_path, fabric, monkeypatch,
     for name, tensors in whole.items():
         assert all(torch.equal(tensor, killed[name][key]) for key, tensor in tensors.items()), name
     without_times = [
-        [{k: v for k, v in e.items() if k != "elapsed"} for e in read_log(tmp_path / f)] for f in ("whole", "killed")
+        [{k: v for k, v in e.items() if k not in ("elapsed", "images_per_second")} for e in read_log(tmp_path / f)]
+        for f in ("whole", "killed")
     ]
     assert without_times[0] == without_times[1]
     assert load_mix_block(tmp_path / "killed/export/mix_block").settings.in_channels == 256
@@ -99,7 +102,7 @@ def test_refusals(config, tmp_path, fabric):
     with pytest.raises(UserError, match="optim.epochs was 1, is 2"):
         train(other, tmp_path / "run", resume=True, fabric=fabric)
     (tmp_path / "run/state.pth").write_bytes(b"half a file")
-    with pytest.raises(UserError, match="not a training state"):
+    with pytest.raises(UserError, match="not a whole training state"):
         train(settings, tmp_path / "run", resume=True, fabric=fabric)
     with pytest.raises(UserError, match="exceeds the 33 training images"):
         train(load_settings(config, {"data.batch_size": 64}), tmp_path / "big", resume=False, fabric=fabric)
@@ -122,9 +125,12 @@ def test_missing_data_shows_the_tree_and_the_command(config, tmp_path, fabric):
 
 @pytest.mark.parametrize(("epochs", "expected"), [(4, 4.0), (30, 29.0), (100, 95.5), (300, 295.5)])
 def test_the_result_is_the_median_of_the_last_epochs(tmp_path, epochs, expected):
-    lines = [json.dumps({"step": epoch, "epoch": epoch, "model_top1": float(epoch)}) for epoch in range(1, epochs + 1)]
+    lines = [
+        json.dumps({"step": epoch, "epoch": epoch, "model_top1": float(epoch), "model_top5": 0.0})
+        for epoch in range(1, epochs + 1)
+    ]
     (tmp_path / "log.jsonl").write_text("\n".join(lines) + "\n")
-    assert loop._last_epochs(tmp_path, epochs) == {"model_top1": expected}
+    assert last_epochs(tmp_path, epochs, ["model"])["model_top1"] == expected
 
 
 def test_a_log_cut_short_by_a_kill_is_read(tmp_path):

@@ -7,13 +7,13 @@ import pytest
 from pretrain.automix import AutoMixSettings
 from pretrain.backbones import build_backbone
 from pretrain.training.methods import build_method
-from pretrain.training.optim import build_optimizer, build_schedule
+from pretrain.training.optim import Schedule, build_optimizer
 from pretrain.training.settings import OptimSettings, VanillaSettings
 
 
 def _rates(method, optim, step):
     optimizer = build_optimizer(method, optim)
-    build_schedule(optimizer, optim, steps_per_epoch=10).step_update(step)
+    Schedule(optimizer, optim, steps_per_epoch=10).set_rates(step)
     return [group["lr"] for group in optimizer.param_groups]
 
 

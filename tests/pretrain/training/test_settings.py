@@ -10,7 +10,7 @@ from pretrain.backbones import build_backbone
 from pretrain.console import UserError
 from pretrain.data.transforms import eval_transform, train_transform
 from pretrain.training.methods import build_method
-from pretrain.training.optim import build_optimizer, build_schedule
+from pretrain.training.optim import Schedule, build_optimizer
 from pretrain.training.settings import load_settings
 
 ROOT = Path(__file__).parents[3]
@@ -21,8 +21,8 @@ CONFIGS = [ROOT / "configs/quickstart/pretrain.py", *sorted((ROOT / "configs/pre
 def test_every_config_builds(path):
     settings = load_settings(path)
     method = build_method(settings.method, build_backbone(settings.backbone.name, 10), 10)
-    schedule = build_schedule(build_optimizer(method, settings.optim), settings.optim, steps_per_epoch=10)
-    assert schedule.get_cycle_length() == 10 * settings.optim.epochs
+    schedule = Schedule(build_optimizer(method, settings.optim), settings.optim, steps_per_epoch=10)
+    assert schedule.total_steps == 10 * settings.optim.epochs
     image = Image.new("RGB", (300, 200))
     size = settings.data.transform.size
     for transform in (train_transform(settings.data.transform), eval_transform(settings.data.transform)):

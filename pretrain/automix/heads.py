@@ -1,0 +1,48 @@
+"""Two classification heads on one network, as in the authors' code: one for clean images, one for mixed ones."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from torch import Tensor, nn
+
+from pretrain.backbones import init_head
+from pretrain.console import UserError
+
+
+class TwoHeads(nn.Module):
+    """A classifier with a second head for mixed images; inference and export use the first.
+
+    Args:
+        network: A classifier of `build_backbone` whose head is one linear layer.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        classifier: Any = network
+        head = classifier.get_classifier()
+        if not isinstance(head, nn.Linear):
+            raise UserError(f"heads=2 needs a network with a linear head, not {type(head).__name__}; use heads=1")
+        self.network = network
+        self.mixed_head = copy.deepcopy(head)
+        init_head(self.mixed_head)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits (N, K) of clean images."""
+        return self.network(images)
+
+    def forward_mixed(self, images: Tensor) -> Tensor:
+        """Return the logits (N, K) of mixed images."""
+        classifier: Any = self.network
+        return self.mixed_head(classifier.forward_head(classifier.forward_features(images), pre_logits=True))
+
+
+def mixed_logits(network: nn.Module, images: Tensor) -> Tensor:
+    """Return the logits (N, K) of mixed images."""
+    return network.forward_mixed(images) if isinstance(network, TwoHeads) else network(images)
+
+
+def one_hot_network(network: nn.Module) -> nn.Module:
+    """Return the classifier that is evaluated and exported."""
+    return network.network if isinstance(network, TwoHeads) else network

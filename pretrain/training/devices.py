@@ -1,0 +1,60 @@
+"""The processes of a run: how they start, and how they share their gradients."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import platform
+from collections.abc import Iterable
+from typing import Any
+
+import lightning_fabric
+import timm
+import torch
+import torchvision
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
+from torch import nn
+from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
+from torch.nn.parallel import DistributedDataParallel
+
+
+def launch_fabric(precision: str) -> Fabric:
+    """Return a Fabric for this process: alone, or one of those that torchrun or SLURM started."""
+    env = os.environ
+    devices = int(env.get("LOCAL_WORLD_SIZE", env.get("SLURM_NTASKS_PER_NODE", 1)))
+    nodes = int(env.get("GROUP_WORLD_SIZE", env.get("SLURM_NNODES", 1)))
+    # Batch-norm statistics stay each rank's own, as in the authors' code. Newer versions of torch rename the argument.
+    arguments = inspect.signature(DistributedDataParallel).parameters
+    own_statistics = "forward_sync_buffers" if "forward_sync_buffers" in arguments else "broadcast_buffers"
+    options: dict[str, Any] = {own_statistics: False}
+    strategy = DDPStrategy(**options) if devices * nodes > 1 else "auto"
+    fabric = Fabric(accelerator="auto", devices=devices, num_nodes=nodes, strategy=strategy, precision=precision)  # type: ignore[arg-type]
+    fabric.launch()
+    return fabric
+
+
+def average_gradients(parameters: Iterable[nn.Parameter], fabric: Fabric) -> None:
+    """Replace every gradient by its mean over the processes, with one exchange for all of them.
+
+    DDP would exchange them during a backward pass, and allows one of those a step; a step here makes one for each
+    branch. Processes have to agree on which parameters have a gradient.
+    """
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if fabric.world_size == 1 or not gradients:
+        return
+    flat = fabric.all_reduce(_flatten_dense_tensors(gradients), reduce_op="mean")
+    torch._foreach_copy_(gradients, list(_unflatten_dense_tensors(flat, gradients)))
+
+
+def environment(fabric: Fabric) -> dict[str, str]:
+    """Return the versions and the device that a run depends on."""
+    device = torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else fabric.device.type
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "timm": timm.__version__,
+        "lightning-fabric": lightning_fabric.__version__,
+        "device": f"{fabric.world_size} x {device}",
+    }

@@ -1,0 +1,55 @@
+"""A look at the mixing every few epochs: accuracy on mixed samples, and a picture of masks over lambda."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from pretrain.automix import AutoMix
+from pretrain.data.seeds import derive_seed
+from pretrain.data.transforms import Normalise
+from pretrain.evaluation.mixed_accuracy import mixed_accuracy
+from pretrain.plots import draw_mixes, mix_over_lambda
+
+
+@torch.no_grad()
+def inspect_mixing(
+    method: Any,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    pairs: Callable[[], Tensor],
+    seed: int,
+    fabric: Fabric,
+) -> tuple[dict[str, float], Figure | None]:
+    """Measure and draw; the method's training mode is put back.
+
+    Args:
+        method: See `pretrain.training.methods.Method`.
+        batches: Validation images, normalised (N, 3, H, W), and labels.
+        pairs: Gives the images to draw, (2 P, 3, H, W) normalised, neighbours belonging together.
+        seed: Of the draws of lambda and partners: every look sees the same ones.
+        fabric: Sums the counts over its processes; the first one draws.
+
+    Returns:
+        What `mixed_accuracy` returns, for the method's result, and for AutoMix a figure; nothing for a method that
+        does not mix.
+    """
+    if not method.mixes:
+        return {}, None
+    was_training = method.training
+    method.eval()
+    generator = torch.Generator().manual_seed(derive_seed(seed, fabric.global_rank))
+    network = next(iter(method.encoders().values()))
+    found = mixed_accuracy(network, batches, lambda images: method.mixed(images, generator), fabric)
+    figure = None
+    if isinstance(method, AutoMix) and fabric.is_global_zero:
+        images = pairs()
+        mixed, masks = mix_over_lambda(method.mix_block, method.features(images), images)
+        as_seen = Normalise().inverse
+        figure = draw_mixes(as_seen(images.cpu().float()), as_seen(mixed.cpu().float()), masks.cpu())
+    method.train(was_training)
+    return found, figure
