@@ -10,7 +10,8 @@ from pydantic import ConfigDict, model_validator
 from pydantic.dataclasses import dataclass
 from timm.loss import BinaryCrossEntropy
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from pretrain.mixups.policy import one_hot
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 
@@ -67,8 +68,8 @@ def mixed_loss(criterion: Criterion, logits: Tensor, labels: Tensor, index: Tens
         index: (N,) int64, the partner of each image.
         lam: The share of image i.
     """
-    one_hot = F.one_hot(labels, logits.shape[1]).to(logits.dtype)
-    return criterion(logits, lam * one_hot + (1 - lam) * one_hot[index])
+    targets = one_hot(labels, logits.shape[1], logits.dtype)
+    return criterion(logits, torch.lerp(targets[index], targets, lam))
 
 
 def mask_ratio_loss(

@@ -55,6 +55,11 @@ def sample_partners(n: int, device: torch.device, generator: torch.Generator | N
     return torch.randperm(n, generator=generator).to(device, non_blocking=True)
 
 
+def one_hot(labels: Tensor, num_classes: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return (N, K) targets of labels (N,) int64, without torch's check of their range, which reads them back."""
+    return torch.zeros((len(labels), num_classes), dtype=dtype, device=labels.device).scatter_(1, labels[:, None], 1)
+
+
 def mix_targets(targets: Tensor, index: Tensor, lam: Tensor) -> Tensor:
     """Return lam * targets[i] + (1 - lam) * targets[index[i]], (N, K)."""
     return lam[:, None] * targets + (1 - lam[:, None]) * targets[index]

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pretrain import mixups
 from pretrain.automix import (
@@ -26,6 +25,7 @@ from pretrain.automix.step import Backward, differentiate
 from pretrain.backbones import load_backbone, stage_channels
 from pretrain.console import UserError
 from pretrain.mixups import MixPolicy
+from pretrain.mixups.policy import one_hot
 from pretrain.training.settings import MethodSettings, PolicySettings
 
 
@@ -120,8 +120,7 @@ class Classification(nn.Module):
         if self.policy is None or (self.settings is not None and self.settings.one_hot_ce):
             [ce] = differentiate(backward, self.criterion(self.model(images), labels))
         if self.policy is not None:
-            one_hot = F.one_hot(labels, self.num_classes).to(images.dtype)
-            mixed = self.policy(images, one_hot, generator=generator)
+            mixed = self.policy(images, one_hot(labels, self.num_classes, images.dtype), generator=generator)
             [mixed_ce] = differentiate(backward, self.criterion(self.model(mixed.images), mixed.soft_targets))
         total = torch.stack([term for term in (ce, mixed_ce) if term is not None]).sum()
         return ClassificationLosses(ce, mixed_ce, total)

@@ -1,0 +1,116 @@
+"""What the tests of this folder do on each rank; called in the test's own process, on one process alone."""
+
+import os
+import signal
+from unittest.mock import patch
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from pretrain.automix import AutoMixSettings
+from pretrain.backbones import build_backbone
+from pretrain.console import ResumeMe
+from pretrain.evaluation.accuracy import accuracy
+from pretrain.evaluation.mixed_accuracy import mixed_accuracy
+from pretrain.training import loop
+from pretrain.training.devices import average_gradients, launch_fabric
+from pretrain.training.methods import build_method
+from pretrain.training.settings import load_settings
+from transfer.d2.hooks import average_running_statistics
+
+WITHOUT_BATCH_NORM = "test_efficientnet_gn"  # a sample's features do not depend on the rest of its batch
+
+
+def _fabric(precision="32-true"):
+    """Return a launched Fabric: of the pool's two ranks, or of one process on the CPU."""
+    if "RANK" in os.environ:
+        return launch_fabric(precision)
+    fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
+    fabric.launch()
+    return fabric
+
+
+def _arrays(tensors):
+    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in tensors}
+
+
+def automix_steps(options, exchange=average_gradients):
+    """Train three steps of AutoMix in double precision; return all weights.
+
+    A batch is eight images, of which each of two ranks takes half. Partners are within a half, so that one process
+    with the whole batch mixes the same pairs.
+    """
+    fabric = _fabric()
+    torch.manual_seed(0)
+    method = build_method(AutoMixSettings(**options), build_backbone(WITHOUT_BATCH_NORM, 3), 3).double()
+    optimizer = torch.optim.SGD(method.parameter_groups(), lr=0.1, momentum=0.9)
+    draw = torch.Generator().manual_seed(1)
+    mine = slice(fabric.global_rank * 8 // fabric.world_size, (fabric.global_rank + 1) * 8 // fabric.world_size)
+    for step, (lam_q, lam_k) in enumerate([(0.3, 0.9), (0.97, 0.2), (0.6, 0.5)]):  # 0.97: plain MixUp in "openmixup"
+        images = torch.randn(8, 3, 64, 64, generator=draw, dtype=torch.float64)
+        labels = torch.randint(3, (8,), generator=draw)
+        halves = [torch.cat([torch.randperm(4, generator=draw), 4 + torch.randperm(4, generator=draw)]) for _ in "qk"]
+        index_q, index_k = (index[mine] - mine.start for index in halves)
+        method.set_progress(step, 3)
+        method.training_step(images[mine], labels[mine], lam_q, lam_k, index_q, index_k, backward=Tensor.backward)
+        exchange(method.parameters(), fabric)
+        optimizer.step()
+        optimizer.zero_grad()
+        method.after_step()
+    return _arrays(method.state_dict().items())
+
+
+def train_run(config, changes, folder, method=None, resume=False, ask=None):
+    """Run the loop on this rank.
+
+    Args:
+        ask: (rank, step): that rank gets SIGUSR1 after that step.
+
+    Returns:
+        The run's last step, all parameters by name, and what ResumeMe said, or None.
+    """
+    runs = []
+
+    class Observed(loop._Run):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            runs.append(self)
+
+        def _step(self, images, labels):
+            super()._step(images, labels)
+            if ask == (self.fabric.global_rank, self.step):
+                os.kill(os.getpid(), signal.SIGUSR1)
+
+    settings = load_settings(config, changes, method)
+    stopped = None
+    with patch.object(loop, "_Run", Observed):
+        try:
+            loop.train(settings, folder, resume, _fabric(settings.run.precision))
+        except ResumeMe as stop:
+            stopped = str(stop)
+    return {"step": runs[0].step, "weights": _arrays(runs[0].method.named_parameters()), "stopped": stopped}
+
+
+def accuracies():
+    """Measure a fixed network on this rank's share of five batches of different sizes; on one process, on all."""
+    fabric = _fabric()
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 7)).eval()
+    batches = [(torch.randn(size, 3, 4, 4), torch.randint(7, (size,))) for size in (9, 5, 8, 3, 6)]
+    mine = batches[fabric.global_rank :: fabric.world_size]
+
+    def mix(images):
+        return 0.6 * images + 0.4 * images.flip(0), torch.arange(len(images)).flip(0)
+
+    return {**accuracy({"net": network}, mine, 7, fabric), **mixed_accuracy(network, mine, mix, fabric)}
+
+
+def averaged_statistics():
+    """Return mean and variance of a batch norm after the averaging, from (0, 1) on rank 0 and (1 and 10, 3) on 1."""
+    rank = _fabric().global_rank
+    norm = nn.BatchNorm2d(2)
+    norm.running_mean += torch.tensor([1.0, 10.0]) * rank
+    norm.running_var *= 1 + 2 * rank
+    average_running_statistics(nn.Sequential(norm))
+    return norm.running_mean.tolist(), norm.running_var.tolist()
