@@ -55,7 +55,7 @@ def load_state(folder: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
             continue
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+        except (RuntimeError, OSError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
             problems.append(f"{path}: not a whole training state ({_first_line(error)})")
             continue
         if different := _differences(state["settings"], settings):

@@ -17,7 +17,6 @@ from pretrain.training import loop
 from pretrain.training.devices import average_gradients, launch_fabric
 from pretrain.training.methods import build_method
 from pretrain.training.settings import load_settings
-from transfer.d2.hooks import average_running_statistics
 
 WITHOUT_BATCH_NORM = "test_efficientnet_gn"  # a sample's features do not depend on the rest of its batch
 
@@ -35,7 +34,7 @@ def _arrays(tensors):
     return {name: tensor.detach().cpu().numpy().copy() for name, tensor in tensors}
 
 
-def automix_steps(options, exchange=average_gradients):
+def automix_steps(options):
     """Train three steps of AutoMix in double precision; return all weights.
 
     A batch is eight images, of which each of two ranks takes half. Partners are within a half, so that one process
@@ -54,7 +53,7 @@ def automix_steps(options, exchange=average_gradients):
         index_q, index_k = (index[mine] - mine.start for index in halves)
         method.set_progress(step, 3)
         method.training_step(images[mine], labels[mine], lam_q, lam_k, index_q, index_k, backward=Tensor.backward)
-        exchange(method.parameters(), fabric)
+        average_gradients(method.parameters(), fabric)
         optimizer.step()
         optimizer.zero_grad()
         method.after_step()
@@ -68,7 +67,8 @@ def train_run(config, changes, folder, method=None, resume=False, ask=None):
         ask: (rank, step): that rank gets SIGUSR1 after that step.
 
     Returns:
-        The run's last step, all parameters by name, and what ResumeMe said, or None.
+        The run's last step, what ResumeMe said or None, all parameters by name, and the networks that the method
+        evaluates, with their buffers.
     """
     runs = []
 
@@ -89,7 +89,10 @@ def train_run(config, changes, folder, method=None, resume=False, ask=None):
             loop.train(settings, folder, resume, _fabric(settings.run.precision))
         except ResumeMe as stop:
             stopped = str(stop)
-    return {"step": runs[0].step, "weights": _arrays(runs[0].method.named_parameters()), "stopped": stopped}
+    [run] = runs
+    networks = {name: _arrays(network.state_dict().items()) for name, network in run.method.encoders().items()}
+    parameters = _arrays(run.method.named_parameters())
+    return {"step": run.step, "stopped": stopped, "parameters": parameters, "networks": networks}
 
 
 def accuracies():
@@ -108,6 +111,8 @@ def accuracies():
 
 def averaged_statistics():
     """Return mean and variance of a batch norm after the averaging, from (0, 1) on rank 0 and (1 and 10, 3) on 1."""
+    from transfer.d2.hooks import average_running_statistics  # Detectron2 takes seconds to import
+
     rank = _fabric().global_rank
     norm = nn.BatchNorm2d(2)
     norm.running_mean += torch.tensor([1.0, 10.0]) * rank

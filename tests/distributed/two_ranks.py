@@ -23,7 +23,7 @@ class TwoRanks:
     def __init__(self):
         self.workers, self.pids = [], []
 
-    def run(self, job, *arguments, seconds=120):
+    def run(self, job, *arguments, seconds=60):
         """Call job(*arguments), a function of an importable module, on both ranks at once; return both results.
 
         Raises:
@@ -49,6 +49,8 @@ class TwoRanks:
         """End the processes, at once where they may hang."""
         for pid in self.pids if kill else []:
             os.kill(pid, signal.SIGKILL)
+        for worker in self.workers:
+            worker.shutdown(wait=False)
         for worker in self.workers:
             worker.shutdown()
         self.workers, self.pids = [], []

@@ -214,6 +214,18 @@ def test_autocast(automix, batch, dtype):
     assert cosine > 0.99
 
 
+def test_a_loss_scale_reaches_every_branch_once(automix, batch):
+    """float16 training scales each branch's loss; unscaled, the gradients are those without it."""
+    twin = copy.deepcopy(automix)
+    _, gradients = _given_step(automix, batch, torch.Tensor.backward)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    _given_step(twin, batch, lambda loss: scaler.scale(loss).backward())
+    scaler.unscale_(torch.optim.SGD(twin.parameter_groups(), lr=0.1))
+    for name, parameter in twin.named_parameters():
+        if name in gradients:
+            assert_close(parameter.grad, gradients[name], atol=1e-6, rtol=1e-4)
+
+
 def test_masks_are_float32_under_autocast():
     block = MixBlock(8)
     with torch.autocast("cpu", dtype=torch.bfloat16):

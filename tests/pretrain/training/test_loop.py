@@ -8,7 +8,6 @@ import torch
 from safetensors.torch import load_file
 
 from pretrain import load_backbone
-from pretrain.automix import load_mix_block
 from pretrain.console import UserError
 from pretrain.training import loop
 from pretrain.training.devices import launch_fabric
@@ -16,10 +15,6 @@ from pretrain.training.logbook import read_log
 from pretrain.training.loop import train
 from pretrain.training.results import last_epochs
 from pretrain.training.settings import load_settings
-
-
-class Killed(Exception):
-    """Stands for a kill in the middle of a step."""
 
 
 @pytest.fixture
@@ -45,37 +40,6 @@ def test_a_run_learns_and_leaves_what_the_next_rooms_read(config, tmp_path, fabr
     assert [e["step"] for e in entries if "total" in e] == list(range(1, 33))
     # The cosine goes from lr to 0: the rate at step t is lr (1 + cos(pi t / T)) / 2.
     assert entries[8]["lr"] == pytest.approx(0.02 * (1 + math.cos(math.pi * (entries[8]["step"] - 1) / 32)) / 2)
-
-
-@pytest.mark.parametrize("killed_at", [4, 6, 11])
-def test_a_killed_run_goes_on_bit_for_bit(config, tmp_path, fabric, monkeypatch, killed_at):
-    settings = load_settings(config, {"optim.epochs": 3})
-    train(settings, tmp_path / "whole", resume=False, fabric=fabric)
-
-    real_step = loop._Run._step
-
-    def dying_step(run, images, labels):
-        if run.step == killed_at:
-            raise Killed
-        return real_step(run, images, labels)
-
-    monkeypatch.setattr(loop._Run, "_step", dying_step)
-    with pytest.raises(Killed):
-        train(settings, tmp_path / "killed", resume=False, fabric=fabric)
-    monkeypatch.setattr(loop._Run, "_step", real_step)
-    torch.rand(3)  # the global generator is elsewhere in the second sitting
-    train(settings, tmp_path / "killed", resume=True, fabric=fabric)
-
-    whole, killed = _weights(tmp_path / "whole"), _weights(tmp_path / "killed")
-    assert set(whole) == set(killed) == {"teacher", "student", "mix_block"}
-    for name, tensors in whole.items():
-        assert all(torch.equal(tensor, killed[name][key]) for key, tensor in tensors.items()), name
-    without_times = [
-        [{k: v for k, v in e.items() if k not in ("elapsed", "images_per_second")} for e in read_log(tmp_path / f)]
-        for f in ("whole", "killed")
-    ]
-    assert without_times[0] == without_times[1]
-    assert load_mix_block(tmp_path / "killed/export/mix_block").settings.in_channels == 256
 
 
 def test_workers_do_not_change_the_run(config, tmp_path, fabric):
@@ -106,21 +70,6 @@ def test_refusals(config, tmp_path, fabric):
         train(settings, tmp_path / "run", resume=True, fabric=fabric)
     with pytest.raises(UserError, match="exceeds the 33 training images"):
         train(load_settings(config, {"data.batch_size": 64}), tmp_path / "big", resume=False, fabric=fabric)
-
-
-def test_a_loss_that_is_not_finite_stops_the_run(config, tmp_path, fabric):
-    settings = load_settings(config, {"optim.lr": 1e20}, method="vanilla")
-    with pytest.raises(UserError, match="is not finite; lower optim.lr"):
-        train(settings, tmp_path / "run", resume=False, fabric=fabric)
-    assert not (tmp_path / "run/result.json").exists()
-
-
-def test_missing_data_shows_the_tree_and_the_command(config, tmp_path, fabric):
-    settings = load_settings(config, {"data.root": str(tmp_path / "absent"), "data.prepare": "make it"})
-    with pytest.raises(UserError) as caught:
-        train(settings, tmp_path / "run", resume=False, fabric=fabric)
-    for part in ("train/<class>/*.jpg", "no such folder", "make it"):
-        assert part in str(caught.value)
 
 
 @pytest.mark.parametrize(("epochs", "expected"), [(4, 4.0), (30, 29.0), (100, 95.5), (300, 295.5)])
