@@ -14,7 +14,7 @@ import torch
 import torchvision
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
-from torch import nn
+from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 from torch.nn.parallel import DistributedDataParallel
 
@@ -43,8 +43,40 @@ def average_gradients(parameters: Iterable[nn.Parameter], fabric: Fabric) -> Non
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if fabric.world_size == 1 or not gradients:
         return
-    flat = fabric.all_reduce(_flatten_dense_tensors(gradients), reduce_op="mean")
+    flat = torch.as_tensor(fabric.all_reduce(_flatten_dense_tensors(gradients), reduce_op="mean"))
     torch._foreach_copy_(gradients, list(_unflatten_dense_tensors(flat, gradients)))
+
+
+@torch.no_grad()
+def average_statistics(module: nn.Module, fabric: Fabric) -> None:
+    """Replace every buffer of floats, such as a batch norm's statistics, by its mean over the processes.
+
+    Each process sees other images. What is evaluated and exported has to be one network.
+    """
+    if fabric.world_size > 1:
+        buffers = _float_buffers(module)
+        flat = torch.as_tensor(fabric.all_reduce(_flatten_dense_tensors(buffers), reduce_op="mean"))
+        torch._foreach_copy_(buffers, list(_unflatten_dense_tensors(flat, buffers)))
+
+
+def gather_statistics(module: nn.Module, fabric: Fabric) -> Tensor:
+    """Return every process's buffers of floats, (processes, n), for the training state of the whole run."""
+    buffers = _float_buffers(module)
+    flat = _flatten_dense_tensors(buffers) if buffers else torch.zeros(0, device=fabric.device)
+    return torch.as_tensor(fabric.all_gather(flat)).reshape(fabric.world_size, -1).cpu()
+
+
+@torch.no_grad()
+def restore_statistics(module: nn.Module, gathered: Tensor, fabric: Fabric) -> None:
+    """Put back what `gather_statistics` returned; a run of another number of processes gets the first one's."""
+    buffers = _float_buffers(module)
+    rank = fabric.global_rank if len(gathered) == fabric.world_size else 0
+    for buffer, value in zip(buffers, _unflatten_dense_tensors(gathered[rank], buffers), strict=True):
+        buffer.copy_(value)
+
+
+def _float_buffers(module: nn.Module) -> list[Tensor]:
+    return [buffer for buffer in module.buffers() if buffer.is_floating_point()]
 
 
 def environment(fabric: Fabric) -> dict[str, str]:

@@ -22,7 +22,7 @@ from pretrain.data.seeds import derive_seed
 from pretrain.data.transforms import Normalise, eval_transform, train_transform
 from pretrain.evaluation.accuracy import accuracy
 from pretrain.training.checkpoint import has_state, load_state, save_state
-from pretrain.training.devices import average_gradients
+from pretrain.training.devices import average_gradients, average_statistics, gather_statistics, restore_statistics
 from pretrain.training.guards import images_a_process, require_finite, require_finite_weights, require_room_for_states
 from pretrain.training.inspection import inspect_mixing
 from pretrain.training.interrupt import StopRequest
@@ -103,7 +103,6 @@ class _Run:
         require_room_for_states(self.folder, self.method)
         optimizer = build_optimizer(self.method, self.settings.optim)
         self.module, self.optimizer = self.fabric.setup(self.method, optimizer)
-        self.module.mark_forward_method("training_step")
 
     @property
     def classes(self) -> list[str]:
@@ -116,6 +115,7 @@ class _Run:
         if state is None:
             return
         self.method.load_state_dict(state["method"])
+        restore_statistics(self.method, state["buffers"], self.fabric)
         self.optimizer.optimizer.load_state_dict(state["optimizer"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.schedule = Schedule(self.optimizer, self.settings.optim, self.sampler.steps_per_epoch)
@@ -154,12 +154,14 @@ class _Run:
                     log.write(self.step, lr=rate, images_per_second=speed, **means)
                 advance(0, f"loss {means['total']:.3f}, {speed:.0f} images/s")
             advance()
-            if self.fabric.world_size == 1 or at_line:  # elsewhere the processes would have to wait for each other
-                self._stop_where_asked(stop)
             in_epoch = self.step % steps_per_epoch
+            if in_epoch and (self.fabric.world_size == 1 or at_line):  # else the processes would wait for each other
+                self._stop_where_asked(stop)
             if every.checkpoint_steps and in_epoch and in_epoch % every.checkpoint_steps == 0:
                 self._save()
         self._end_epoch(self.step // steps_per_epoch, log)
+        if self.step < self.total:
+            self._stop_where_asked(stop)
 
     def _step(self, images: Tensor, labels: Tensor) -> None:
         seed = derive_seed(self.settings.run.seed, self.fabric.global_rank, self.step)
@@ -170,7 +172,8 @@ class _Run:
         parts = self.settings.optim.accumulate
         with self.fabric.no_backward_sync(self.module):  # one exchange at the end, for all branches and parts
             for part, part_labels in zip(images.chunk(parts), labels.chunk(parts), strict=True):
-                losses = self.module.training_step(part, part_labels, generator=generator, backward=self._backward)
+                with self.fabric.autocast():
+                    losses = self.method.training_step(part, part_labels, generator=generator, backward=self._backward)
                 self._add({**losses._asdict(), **self.method.measures}, parts)
         average_gradients(self.method.parameters(), self.fabric)
         self.optimizer.step()
@@ -209,6 +212,7 @@ class _Run:
 
     def _end_epoch(self, epoch: int, log: Logbook | None) -> None:
         run, last = self.settings.run, epoch == self.settings.optim.epochs
+        average_statistics(self.method, self.fabric)
         measured: dict[str, float] = {}
         if last or epoch % run.evaluate_every == 0:
             batches = self._batches(self.val_loader)
@@ -233,11 +237,13 @@ class _Run:
         if self.summed:
             self._means()  # a loss that is not finite must not reach a training state
         require_finite_weights(self.method, self.step)
+        buffers = gather_statistics(self.method, self.fabric)
         if self.fabric.is_global_zero:
             save_state(
                 self.folder,
                 {
                     "method": self.method.state_dict(),
+                    "buffers": buffers,
                     "optimizer": self.optimizer.optimizer.state_dict(),
                     "precision": self.fabric.strategy.precision.state_dict(),
                     "step": self.step,

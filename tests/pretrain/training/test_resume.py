@@ -70,12 +70,13 @@ def test_kill_9_in_the_middle_of_an_epoch(config, tmp_path):
         )
 
     killed = start(tmp_path / "killed")
-    state = tmp_path / "killed/automix" / FILE_NAME
-    while not (state.is_file() and torch.load(state, weights_only=True)["step"] % STEPS == 2):
+    log = tmp_path / "killed/automix/log.jsonl"
+    while not (log.is_file() and (entries := read_log(log.parent)) and entries[-1]["step"] % STEPS == 3):
         assert killed.poll() is None, "the run ended before it could be killed"
         time.sleep(0.01)
     killed.send_signal(signal.SIGKILL)
     assert killed.wait() == -signal.SIGKILL
+    assert torch.load(log.parent / FILE_NAME, weights_only=True)["step"] % STEPS == 2  # the state in the epoch's middle
     assert not (tmp_path / "killed/automix/result.json").exists()
     for folder in ("killed", "whole"):
         assert start(tmp_path / folder).wait(timeout=120) == 0
@@ -165,4 +166,4 @@ def test_a_state_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch
 def test_a_state_holds_plain_data_only(config, tmp_path, fabric):
     train(load_settings(config, {"optim.epochs": 1}), tmp_path, resume=False, fabric=fabric)
     state = torch.load(tmp_path / FILE_NAME, weights_only=True)
-    assert {"method", "optimizer", "precision", "step", "settings", "elapsed", "sums", "summed"} == set(state)
+    assert {"method", "buffers", "optimizer", "precision", "step", "settings", "elapsed", "sums", "summed"} == set(state)
