@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import torch
@@ -65,4 +66,11 @@ def build_loader(dataset: SeededImageFolder, sampler: EpochSampler, workers: int
         pin_memory=pin_memory,
         persistent_workers=False,  # a worker that outlives its epoch would keep the sampler's old order
         drop_last=False,
+        worker_init_fn=_leave_signals_to_the_run,
     )
+
+
+def _leave_signals_to_the_run(worker: int) -> None:
+    """Ignore the signals that ask a run to stop: a cluster sends them to every process of a group."""
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)

@@ -99,14 +99,18 @@ def test_a_signal_saves_at_the_next_step_boundary(config, tmp_path, fabric, monk
 
 
 def test_the_status_says_resume_me(config, tmp_path):
-    """The command line in a process of its own: status 75 and one line."""
+    """The command line in a process group of its own: status 75 and one line.
+
+    As clusters do, the signal goes to the whole group, to the loader's workers too.
+    """
     command = [sys.executable, "-m", "pretrain.training", str(config), "--work-dir", str(tmp_path / "run")]
+    options = ["--cfg-options", "optim.epochs=100000", "data.workers=2"]
     process = subprocess.Popen(
-        [*command, "--cfg-options", "optim.epochs=100000"], cwd=ROOT, stderr=subprocess.PIPE, text=True
+        [*command, *options], cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     while process.poll() is None and not (tmp_path / "run/automix" / FILE_NAME).is_file():
         time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGTERM)
     _, said = process.communicate(timeout=60)
     assert process.returncode == RESUME_ME == 75, said
     assert said.count("stopped by SIGTERM") == 1
@@ -166,4 +170,6 @@ def test_a_state_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch
 def test_a_state_holds_plain_data_only(config, tmp_path, fabric):
     train(load_settings(config, {"optim.epochs": 1}), tmp_path, resume=False, fabric=fabric)
     state = torch.load(tmp_path / FILE_NAME, weights_only=True)
-    assert {"method", "buffers", "optimizer", "precision", "step", "settings", "elapsed", "sums", "summed"} == set(state)
+    assert {"method", "buffers", "optimizer", "precision", "step", "settings", "elapsed", "sums", "summed"} == set(
+        state
+    )
