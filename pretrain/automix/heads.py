@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from pretrain.backbones import init_head
@@ -31,6 +32,11 @@ class TwoHeads(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (N, K) of clean images."""
         return self.network(images)
+
+    def compile(self, *arguments: Any, **options: Any) -> None:
+        """Let torch.compile translate the network for both heads; arguments are its own."""
+        self.network.compile(*arguments, **options)
+        self.forward_mixed = torch.compile(self.forward_mixed, *arguments, **options)  # type: ignore[method-assign]
 
     def forward_mixed(self, images: Tensor) -> Tensor:
         """Return the logits (N, K) of mixed images."""

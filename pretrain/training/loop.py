@@ -139,15 +139,17 @@ class _Run:
     def _epoch(self, log: Logbook | None, advance: Any, stop: StopRequest) -> None:
         every, steps_per_epoch = self.settings.run, self.sampler.steps_per_epoch
         self.sampler.start(*divmod(self.step, steps_per_epoch))
-        before, lined = self.elapsed, time.monotonic()
-        started = lined
+        before, started = self.elapsed, time.monotonic()
+        lined, steps = started, 0  # time and number of steps since the last line, to tell the speed
         for images, labels in self._batches(self.loader):
             self._step(images, labels)
+            steps += 1
             self.elapsed = before + time.monotonic() - started
             at_line = self.step % every.log_every == 0 or self.step == self.total
             if at_line:
-                means, speed = self._means(), self.summed * self.settings.data.batch_size / (time.monotonic() - lined)
-                lined = time.monotonic()
+                means = self._means()
+                speed = steps * self.settings.data.batch_size / (time.monotonic() - lined)
+                lined, steps = time.monotonic(), 0
                 self.sums, self.summed = {}, 0
                 if log:
                     rate = self.optimizer.param_groups[0]["lr"]

@@ -234,7 +234,13 @@ def test_masks_are_float32_under_autocast():
     assert torch.isfinite(mask).all()
 
 
-def test_compiled_networks_make_the_same_step(automix, batch):
+@pytest.mark.parametrize("preset", ["paper", "openmixup"])
+def test_compiled_networks_make_the_same_step(batch, preset):
+    torch.manual_seed(0)
+    settings = AutoMixSettings(preset=preset, feature_layer=2)
+    automix = AutoMix(build_backbone("resnet10t", CLASSES), MixBlock(128), settings)
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
     twin = copy.deepcopy(automix)
     twin.compile(backend="aot_eager")
     losses, gradients = _given_step(automix, batch, torch.Tensor.backward)

@@ -9,6 +9,7 @@ from timm.models.resnet import BasicBlock, Bottleneck
 from torch.testing import assert_close
 
 from pretrain.automix import AutoMix, AutoMixSettings, MixBlock
+from pretrain.automix.losses import mask_ratio_loss
 from pretrain.backbones.cifar_resnet import CifarResNet
 
 from .conftest import CASES, CLOSE
@@ -61,16 +62,12 @@ def test_attention(case):
 def test_mask_ratio_loss(case):
     settings = AutoMixSettings(preset="openmixup")
     assert settings.mask_ratio_over == "batch"
-    from pretrain.automix.losses import mask_ratio_loss
-
     mask = _block_of(case)(case["x"], case["index"], case["lam"], tuple(case["img"].shape[-2:]))
     loss = mask_ratio_loss(mask, case["lam"], case["margin"], settings.mask_ratio_over)
     assert_close(loss, case["mask_loss"].reshape(()), **CLOSE)
 
 
 def test_every_gradient(case):
-    from pretrain.automix.losses import mask_ratio_loss
-
     block, images, index, lam = _block_of(case), case["img"], case["index"], case["lam"]
     features = case["x"].clone().requires_grad_()
     mask = block(features, index, lam, tuple(images.shape[-2:]))
@@ -99,7 +96,7 @@ def _automix(step_case):
     cfg, backbone = step_case["cfg"], step_case["cfg"]["backbone"]
     block, depths = DEPTHS[backbone["depth"]]
     widths = tuple(backbone["base_channels"] * 2**stage for stage in range(backbone["num_stages"]))
-    network = CifarResNet(block, depths, widths, cfg["head_one"]["num_classes"])
+    network = CifarResNet(block, depths[: len(widths)], widths, cfg["head_one"]["num_classes"])
     settings = AutoMixSettings(
         preset="openmixup",
         feature_layer=cfg["mask_layer"] + 1,
