@@ -14,7 +14,7 @@ import torch
 import torchvision
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 from torch.nn.parallel import DistributedDataParallel
 
@@ -53,8 +53,8 @@ def average_statistics(module: nn.Module, fabric: Fabric) -> None:
 
     Each process sees other images. What is evaluated and exported has to be one network.
     """
-    if fabric.world_size > 1:
-        buffers = _float_buffers(module)
+    buffers = _float_buffers(module)
+    if fabric.world_size > 1 and buffers:
         flat = torch.as_tensor(fabric.all_reduce(_flatten_dense_tensors(buffers), reduce_op="mean"))
         torch._foreach_copy_(buffers, list(_unflatten_dense_tensors(flat, buffers)))
 
@@ -62,8 +62,17 @@ def average_statistics(module: nn.Module, fabric: Fabric) -> None:
 def gather_statistics(module: nn.Module, fabric: Fabric) -> Tensor:
     """Return every process's buffers of floats, (processes, n), for the training state of the whole run."""
     buffers = _float_buffers(module)
-    flat = _flatten_dense_tensors(buffers) if buffers else torch.zeros(0, device=fabric.device)
-    return torch.as_tensor(fabric.all_gather(flat)).reshape(fabric.world_size, -1).cpu()
+    return gather(_flatten_dense_tensors(buffers) if buffers else torch.zeros(0, device=fabric.device), fabric)
+
+
+def gather(values: Tensor, fabric: Fabric) -> Tensor:
+    """Return the (n,) of every process as (processes, n), on the CPU."""
+    rows = [torch.empty_like(values) for _ in range(fabric.world_size)]
+    if fabric.world_size > 1:
+        distributed.all_gather(rows, values)  # Fabric's warns that torch will drop what it calls
+    else:
+        rows = [values]
+    return torch.stack(rows).cpu()
 
 
 @torch.no_grad()

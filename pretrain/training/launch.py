@@ -25,7 +25,8 @@ def main() -> NoReturn:
     Raises:
         ChildFailedError: A process crashed; torchrun's report says which and where.
     """
-    logging.getLogger("torch.distributed.elastic.multiprocessing.api").setLevel(logging.CRITICAL)
+    for part in ("multiprocessing.api", "agent.server.api"):  # they report what the processes say themselves
+        logging.getLogger(f"torch.distributed.elastic.{part}").setLevel(logging.CRITICAL)
     signal.signal(signal.SIGUSR1, _hand_on)  # torchrun knows SIGTERM already
     try:
         run.main()

@@ -22,7 +22,13 @@ from pretrain.data.seeds import derive_seed
 from pretrain.data.transforms import Normalise, eval_transform, train_transform
 from pretrain.evaluation.accuracy import accuracy
 from pretrain.training.checkpoint import has_state, load_state, save_state
-from pretrain.training.devices import average_gradients, average_statistics, gather_statistics, restore_statistics
+from pretrain.training.devices import (
+    average_gradients,
+    average_statistics,
+    gather,
+    gather_statistics,
+    restore_statistics,
+)
 from pretrain.training.guards import images_a_process, require_finite, require_finite_weights, require_room_for_states
 from pretrain.training.inspection import inspect_mixing
 from pretrain.training.interrupt import StopRequest
@@ -120,7 +126,10 @@ class _Run:
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.schedule = Schedule(self.optimizer, self.settings.optim, self.sampler.steps_per_epoch)
         self.step, self.elapsed, self.summed = state["step"], state["elapsed"], state["summed"]
-        self.sums = {name: total.to(self.fabric.device) for name, total in state["sums"].items()}
+        same, rank = len(state["buffers"]) == self.fabric.world_size, self.fabric.global_rank
+        self.sums = {
+            name: (each[rank] if same else each.mean()).to(self.fabric.device) for name, each in state["sums"].items()
+        }
 
     def fit(self, stop: StopRequest) -> None:
         """Train from the present step to the end."""
@@ -240,6 +249,7 @@ class _Run:
             self._means()  # a loss that is not finite must not reach a training state
         require_finite_weights(self.method, self.step)
         buffers = gather_statistics(self.method, self.fabric)
+        sums = {name: gather(own.reshape(1), self.fabric).flatten() for name, own in self.sums.items()}
         if self.fabric.is_global_zero:
             save_state(
                 self.folder,
@@ -251,7 +261,7 @@ class _Run:
                     "step": self.step,
                     "settings": asdict(self.settings),
                     "elapsed": self.elapsed,
-                    "sums": self.sums,
+                    "sums": sums,
                     "summed": self.summed,
                 },
             )

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from two_ranks import TwoRanks
 
@@ -11,6 +12,15 @@ def two_ranks():
     pool = TwoRanks()
     yield pool
     pool.stop()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """One process alone computes with one thread too, as each rank does; several wait for each other on busy cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -4,5 +4,5 @@ from rank_jobs import averaged_statistics
 
 
 def test_running_statistics_are_averaged(two_ranks):
-    """From means 0 and (1, 10) and variances 1 and 3."""
+    """Of means (0, 0) and (1, 10), and of variances 1 and 3."""
     assert two_ranks.run(averaged_statistics) == [([0.5, 5.0], [2.0, 2.0])] * 2

@@ -41,6 +41,7 @@ def _finish(config, *arguments):
 def test_two_processes_train_one_network(config, tmp_path):
     done = _finish(config, "--work-dir", tmp_path)
     assert done.returncode == 0, done.stderr
+    assert "deprecated" not in done.stderr
     result = json.loads((tmp_path / "automix/result.json").read_text())
     assert result["environment"]["device"] == "2 x cpu"
     assert result["steps"] == 2 * (26 // 8)
@@ -73,51 +74,55 @@ def test_a_crash_keeps_torchrun_s_report(tmp_path):
     assert "exitcode  : 7" in done.stderr
 
 
-def _endless(config, work_dir):
-    """Start, or go on with, a run that nobody can wait for; return it once it has saved a training state of its own."""
-    state = work_dir / "automix/state.pth"
-    before = state.stat().st_mtime_ns if state.is_file() else None
-    process = subprocess.Popen(
-        **_command(config, "--work-dir", work_dir, "--resume", "auto", "--cfg-options", "optim.epochs=100000"),
-        stderr=subprocess.PIPE,
-        start_new_session=True,  # as on a terminal, SIGINT goes to the whole group
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # ignored in a background job
-    )
-    deadline = time.monotonic() + 120
-    while not state.is_file() or state.stat().st_mtime_ns == before:
-        if process.poll() is not None or time.monotonic() > deadline:
-            os.killpg(process.pid, signal.SIGKILL)
-            pytest.fail(f"the run saved no state: {process.communicate()[1]}")
-        time.sleep(0.1)
-    return process
+@pytest.fixture
+def start_long(config):
+    """Start, or go on with, a run of some minutes in a folder, until it has saved a training state of its own."""
+    started = []
+
+    def start(work_dir):
+        state = work_dir / "automix/state.pth"
+        before = state.stat().st_mtime_ns if state.is_file() else None
+        handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, and its heirs
+        process = subprocess.Popen(
+            **_command(config, "--work-dir", work_dir, "--resume", "auto", "--cfg-options", "optim.epochs=1000"),
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # a group of its own, as on a terminal
+        )
+        signal.signal(signal.SIGINT, handler)
+        started.append(process)
+        deadline = time.monotonic() + 120
+        while not state.is_file() or state.stat().st_mtime_ns == before:
+            if process.poll() is not None:
+                pytest.fail(f"it ended by itself: {process.communicate()[1]}")
+            assert time.monotonic() < deadline, "no training state after two minutes"
+            time.sleep(0.1)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.terminate()
 
 
-def _steps(work_dir):
-    """Return the step of the training state, having checked the log: one line a step, up to the state's at least."""
-    step = torch.load(work_dir / "automix/state.pth", weights_only=True)["step"]
-    logged = [entry["step"] for entry in read_log(work_dir / "automix") if "total" in entry]
-    assert logged == list(range(1, len(logged) + 1))
-    return step, len(logged)
-
-
-def test_a_signal_stops_the_run_in_one_line_and_the_same_command_goes_on(config, tmp_path):
-    reached = 0
-    for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT):
-        process = _endless(config, tmp_path)
-        if number == signal.SIGINT:
-            os.killpg(process.pid, number)
-        else:
-            process.send_signal(number)  # as a cluster does, to the process that it started
-        _, said = process.communicate(timeout=120)
-        status, line = (130, "interrupted; the same command goes on from here")
-        if number != signal.SIGINT:
-            status, line = 75, "of 300000; --resume auto goes on from there"
+def test_a_signal_is_answered_in_one_line_and_the_same_command_goes_on(start_long, tmp_path):
+    """SIGUSR1 and SIGTERM as a cluster sends them, to the process that it started; Ctrl-C goes to the whole group."""
+    resume_me = (75, "of 3000; --resume auto goes on from there")
+    interrupted = (130, "interrupted; the same command goes on from here")
+    answers = {signal.SIGUSR1: resume_me, signal.SIGTERM: resume_me, signal.SIGINT: interrupted}
+    kept = []
+    for number, (status, line) in answers.items():
+        process = start_long(tmp_path)
+        (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+        _, said = process.communicate(timeout=60)
         assert process.returncode == status, said
         assert said.count(line) == 1, said
         assert "Traceback" not in said
-        step, logged = _steps(tmp_path)
-        assert step > reached, "the run began anew"
-        if number != signal.SIGINT:
-            assert logged == step  # it stopped after the step that it saved
-        reached = step
-        print(number, said)
+
+        entries = read_log(tmp_path / "automix")
+        assert entries[: len(kept)] == kept  # the very lines of the sitting before, with their times
+        steps = [entry["step"] for entry in entries if "total" in entry]
+        assert steps == list(range(1, len(steps) + 1))
+        assert len(entries) > len(kept)
+        if status == 75:
+            assert torch.load(tmp_path / "automix/state.pth", weights_only=True)["step"] == len(steps)
+        kept = entries

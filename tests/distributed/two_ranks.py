@@ -7,6 +7,7 @@ import signal
 import socket
 import traceback
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from contextlib import suppress
 
 import torch
 
@@ -38,17 +39,19 @@ class TwoRanks:
             wait(futures, 1)  # one rank failed: the other may be about to say why too, or waits for it for ever
         if all(future.done() and future.exception() is None for future in futures):
             return [future.result() for future in futures]
-        self.stop(kill=True)
-        said = [
-            f"rank {rank}:\n" + "".join(traceback.format_exception(future.exception()))
-            for rank, future in enumerate(futures)
-        ]
-        raise AssertionError("\n".join([f"{job.__name__}{arguments} failed", *said]))
+        self.stop(kill=True)  # a future that was not done ends with an exception now
+        said = {}  # ranks often fail alike
+        for rank, future in enumerate(futures):
+            if future.exception() is not None:
+                said.setdefault("".join(traceback.format_exception(future.exception())), []).append(rank)
+        reports = [f"on ranks {ranks}:\n{text}" for text, ranks in said.items()]
+        raise AssertionError("\n".join([f"{job.__name__}{arguments} failed", *reports]))
 
     def stop(self, kill=False):
         """End the processes, at once where they may hang."""
         for pid in self.pids if kill else []:
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has ended already
+                os.kill(pid, signal.SIGKILL)
         for worker in self.workers:
             worker.shutdown(wait=False)
         for worker in self.workers:
