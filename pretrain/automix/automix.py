@@ -155,9 +155,9 @@ class AutoMix(nn.Module):
 
     def compile(self, *arguments: Any, **options: Any) -> None:
         """Let torch.compile translate the networks; arguments are its own."""
-        for network in (self.student, getattr(self, "teacher", None) and self.teacher.network):
-            if network is not None:
-                network.compile(*arguments, **options)
+        self.student.compile(*arguments, **options)
+        if self.settings.momentum is not None:
+            self.teacher.network.compile(*arguments, **options)
 
     def train(self, mode: bool = True) -> AutoMix:
         """Set training mode; what is frozen stays in eval mode."""

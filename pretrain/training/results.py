@@ -38,7 +38,7 @@ def write_results(
         for branch, network in networks.items():
             card = _card(settings, branch, accuracies, classes, environment(fabric))
             export_backbone(network, card, folder / "export" / branch)
-        if isinstance(method, AutoMix):
+        if isinstance(method, AutoMix) and method.generates:  # a frozen one belongs to the teacher that it came with
             save_mix_block(method.mix_block, folder / "export" / "mix_block")
         result = {
             "name": settings.name,

@@ -42,6 +42,20 @@ def test_a_run_learns_and_leaves_what_the_next_rooms_read(config, tmp_path, fabr
     assert entries[8]["lr"] == pytest.approx(0.02 * (1 + math.cos(math.pi * (entries[8]["step"] - 1) / 32)) / 2)
 
 
+def test_a_run_with_the_mix_block_of_another(config, tmp_path, fabric):
+    """Preset "fast": from the export of one run to the next; the frozen pair stays where it is."""
+    train(load_settings(config, {"optim.epochs": 1}), tmp_path / "full", resume=False, fabric=fabric)
+    block = tmp_path / "full/export/mix_block.safetensors"
+    changes = {"optim.epochs": 2, "method.preset": "fast", "method.trained_mix_block": str(block), "run.seed": 1}
+    train(load_settings(config, changes), tmp_path / "fast", resume=False, fabric=fabric)
+    assert sorted(_weights(tmp_path / "full")) == ["mix_block", "student", "teacher"]
+    assert sorted(_weights(tmp_path / "fast")) == ["student", "teacher"]
+    entries = [entry for entry in read_log(tmp_path / "fast") if "total" in entry]
+    assert all(entry["total"] == entry["mixed_ce"] > 0 for entry in entries)
+    assert all(entry["ce"] == entry["generation_ce"] == 0 for entry in entries)
+    assert (tmp_path / "fast/mixes/epoch_0002.png").is_file()
+
+
 def test_workers_do_not_change_the_run(config, tmp_path, fabric):
     for workers in (0, 2):
         settings = load_settings(config, {"data.workers": workers, "optim.epochs": 1}, method="cutmix")
