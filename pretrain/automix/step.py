@@ -27,7 +27,8 @@ def draw_pairs(
 
 def mix(images: Tensor, index: Tensor, mask: Tensor) -> Tensor:
     """Eq. 4: mask * x_i + (1 - mask) * x_j, (N, 3, H, W), from masks (N, 1, H, W)."""
-    return torch.lerp(images[index], images, mask.to(images.dtype))
+    mask = mask.to(images.dtype)
+    return mask * images + (1 - mask) * images[index]  # rounds as the authors' code does more often than torch.lerp
 
 
 def differentiate(backward: Backward | None, *terms: Tensor) -> tuple[Tensor, ...]:

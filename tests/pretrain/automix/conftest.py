@@ -5,7 +5,8 @@ from pathlib import Path
 
 import torch
 
-CASES = Path(os.environ.get("AUTOMIX_CASES", Path(__file__).parents[2] / "cases" / "mix_block"))
+OWN_CASES = Path(__file__).parents[2] / "cases" / "mix_block"
+CASES = Path(os.environ.get("AUTOMIX_CASES", OWN_CASES))
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 
 
