@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -15,11 +14,12 @@ from pretrain.data.seeds import derive_seed
 from pretrain.data.transforms import Normalise
 from pretrain.evaluation.mixed_accuracy import mixed_accuracy
 from pretrain.plots import draw_mixes, mix_over_lambda
+from pretrain.training.methods import Classification
 
 
 @torch.no_grad()
 def inspect_mixing(
-    method: Any,
+    method: AutoMix | Classification,
     batches: Iterable[tuple[Tensor, Tensor]],
     pairs: Callable[[], Tensor],
     seed: int,
@@ -28,7 +28,7 @@ def inspect_mixing(
     """Measure and draw; the method's training mode is put back.
 
     Args:
-        method: See `pretrain.training.methods.Method`.
+        method: What is trained.
         batches: Validation images, normalised (N, 3, H, W), and labels.
         pairs: Gives the images to draw, (2 P, 3, H, W) normalised, neighbours belonging together.
         seed: Of the draws of lambda and partners: every look sees the same ones.
