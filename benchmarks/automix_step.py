@@ -127,10 +127,10 @@ def build(name: str, backbone: str) -> Any:
     network = build_backbone(backbone, CLASSES)
     if name == "vanilla":
         return build_method(VanillaSettings(), network, CLASSES)
-    settings = AutoMixSettings(one_hot_ce=name != "fast")
-    block = MixBlock(stage_channels(network, settings.feature_layer))
+    block = MixBlock(stage_channels(network, AutoMixSettings().feature_layer))
     if name == "automix":
-        return AutoMix(network, block, settings)
+        return AutoMix(network, block)
+    settings = AutoMixSettings(preset="fast", trained_mix_block="(made here)")
     method = AutoMix(network, block.requires_grad_(False), settings, feature_network=build_backbone(backbone, CLASSES))
     return method.train()
 

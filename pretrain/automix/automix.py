@@ -13,7 +13,7 @@ from pretrain.automix.losses import Criterion, Losses, mask_ratio_loss, mixed_lo
 from pretrain.automix.mix_block import MixBlock
 from pretrain.automix.momentum import MomentumEncoder, momentum_at
 from pretrain.automix.settings import AutoMixSettings
-from pretrain.automix.step import Backward, differentiate, draw_pairs, mix, share_error
+from pretrain.automix.step import Backward, differentiate, draw_pairs, halves, mix, share_error
 from pretrain.backbones import stage_features
 from pretrain.mixups.policy import sample_lam, sample_partners
 
@@ -89,6 +89,9 @@ class AutoMix(nn.Module):
             the Mix Block, and holds the activations of all branches until then.
         """
         s = self.settings
+        clean, clean_labels = images, labels
+        if s.split_batch:  # each image is seen in one way, not in both; the draws are those of the mixed half
+            (clean, clean_labels), (images, labels) = halves(images, labels)
         lam_q, lam_k, index_q, index_k = draw_pairs(images, s.alpha, (lam_q, lam_k, index_q, index_k), generator)
         size = (images.shape[-2], images.shape[-1])
         zero = images.new_zeros(())
@@ -113,7 +116,7 @@ class AutoMix(nn.Module):
         # Classification: the student learns from clean and from mixed images (Eq. 10).
         ce = zero
         if s.one_hot_ce:
-            [ce] = differentiate(backward, self.criterion(self.student(images), labels))  # Eq. 1
+            [ce] = differentiate(backward, self.criterion(self.student(clean), clean_labels))  # Eq. 1
         logits = mixed_logits(self.student, mix(images, index_q, mask_q))  # Eq. 4
         [mixed_ce] = differentiate(backward, mixed_loss(self.criterion, logits, labels, index_q, lam_q))  # Eq. 2
         self.measures["lam_error"] = share_error(mask_q, lam_q)

@@ -22,7 +22,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "mix_block_lr": 0.1,
         "mix_block_min_lr": 1e-3,
     },
-    "fast": {"one_hot_ce": False},
+    "fast": {"split_batch": True},
 }
 
 
@@ -36,6 +36,8 @@ class AutoMixSettings:
         alpha: lambda ~ Beta(alpha, alpha).
         feature_layer: Stage l whose feature map the Mix Block reads, 1 to 4.
         one_hot_ce: Whether the student also learns from the clean images (l_CE of Eq. 8).
+        split_batch: Whether half of a batch is seen clean and half mixed, instead of all of it in both ways; with
+            `trained_mix_block`.
         heads: 1: clean and mixed images share the classification head; 2: each has its own, in student and teacher.
         lam_margin: Where lambda or 1 - lambda is at most this, the student gets plain MixUp.
         gamma: Weight of the mask-ratio loss at the start (Eq. 7); 0 leaves the loss out.
@@ -59,6 +61,7 @@ class AutoMixSettings:
     alpha: float = 2.0
     feature_layer: int = 3
     one_hot_ce: bool = True
+    split_batch: bool = False
     heads: Literal[1, 2] = 1
     lam_margin: float = 0.0
     gamma: float = 0.1
@@ -92,6 +95,10 @@ class AutoMixSettings:
             raise ValueError(f"alpha is {self.alpha:g}, but Beta(alpha, alpha) needs a positive one")
         if self.preset == "fast" and self.trained_mix_block is None:
             raise ValueError("preset 'fast' needs trained_mix_block, the export/mix_block.safetensors of another run")
+        if self.split_batch and (self.trained_mix_block is None or not self.one_hot_ce):
+            raise ValueError(
+                "split_batch is for a trained_mix_block with one_hot_ce: leave it out, or use preset 'fast'"
+            )
         if self.trained_mix_block and self.momentum is None:
             raise ValueError("a trained_mix_block needs the momentum pipeline: set momentum")
         if self.trained_mix_block and self.teacher_statistics == "own":

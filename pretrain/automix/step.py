@@ -25,6 +25,14 @@ def draw_pairs(
     return lam_q, lam_k, index_q, index_k
 
 
+def halves(images: Tensor, labels: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Return the first half of a batch and the second, each as (images, labels); ValueError for a batch of one."""
+    if len(images) < 2:
+        raise ValueError("a batch of one image cannot be split into a clean and a mixed half: make it larger")
+    middle = len(images) // 2
+    return (images[:middle], labels[:middle]), (images[middle:], labels[middle:])
+
+
 def mix(images: Tensor, index: Tensor, mask: Tensor) -> Tensor:
     """Eq. 4: mask * x_i + (1 - mask) * x_j, (N, 3, H, W), from masks (N, 1, H, W)."""
     mask = mask.to(images.dtype)

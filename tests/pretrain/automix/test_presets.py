@@ -142,12 +142,15 @@ def test_fast_reads_the_trained_pair_and_leaves_it_as_it_is(trained, batch):
     seen = []
     automix.student.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     images, labels = batch
-    losses = automix.training_step(images, labels, 0.3, 0.6, INDEX_Q, INDEX_K, backward=torch.Tensor.backward)
-    assert passes == ["student"]  # on mixed images alone: neither the generation branch nor one-hot cross-entropy
-    assert losses.ce == losses.generation_ce == losses.mask_ratio == 0
+    swap = torch.tensor([1, 0])
+    losses = automix.training_step(images, labels, lam_q=0.3, index_q=swap, backward=torch.Tensor.backward)
+    assert passes == ["student", "student"]  # half the batch clean, half of it mixed; no generation branch
+    assert losses.generation_ce == losses.mask_ratio == 0
+    assert losses.ce > 0
+    assert torch.equal(seen[0], images[:2])
     with torch.no_grad():
-        mask = block(stage_features(teacher, images, 3), INDEX_Q, 0.3, (32, 32))
-    assert_close(seen[0], mask * images + (1 - mask) * images[INDEX_Q])
+        mask = block(stage_features(teacher, images[2:], 3), swap, 0.3, (32, 32))
+    assert_close(seen[1], mask * images[2:] + (1 - mask) * images[2:][swap])
 
     trainable = [p for group in automix.parameter_groups() for p in group["params"]]
     torch.optim.SGD(trainable, lr=0.1).step()
@@ -155,6 +158,16 @@ def test_fast_reads_the_trained_pair_and_leaves_it_as_it_is(trained, batch):
     after = {**automix.mix_block.state_dict(), **automix.feature_network.state_dict()}
     assert all(torch.equal(value, frozen[name]) for name, value in after.items())
     assert {id(p) for p in trainable} == {id(p) for p in automix.student.parameters()}
+
+
+def test_fast_with_odd_batches_and_one_image(trained, batch):
+    path, *_ = trained
+    settings = AutoMixSettings(preset="fast", trained_mix_block=str(path))
+    automix = build_method(settings, build_backbone("cifar_resnet20", CLASSES), CLASSES).train()
+    images, labels = batch
+    assert torch.isfinite(automix.training_step(images[:3], labels[:3], backward=torch.Tensor.backward).total)
+    with pytest.raises(ValueError, match="a batch of one image cannot be split"):
+        automix.training_step(images[:1], labels[:1])
 
 
 def test_fast_needs_the_pair(trained, tmp_path):
@@ -177,6 +190,7 @@ def test_fast_needs_the_pair(trained, tmp_path):
         ({"trained_mix_block": "x", "momentum": None}, "needs the momentum pipeline"),
         ({"trained_mix_block": "x", "teacher_statistics": "own"}, "the teacher makes no passes"),
         ({"generation_skip": 1.0}, "parts of the steps"),
+        ({"split_batch": True}, "split_batch is for a trained_mix_block"),
         ({"preset": "openmixap"}, "preset"),
     ],
 )
