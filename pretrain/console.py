@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 LINE_EVERY_SECONDS = 15.0
 RANK_0_FIRST_SECONDS = 3.0
 WRONG_INPUT, RESUME_ME, INTERRUPTED = 2, 75, 130  # statuses of a command; 75 is sysexits.h's "try again"
+
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # a cluster's, before it takes the machine back
 
 
 class UserError(Exception):

@@ -6,8 +6,10 @@ import signal
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
+from pretrain.console import STOP_SIGNALS
 from pretrain.data.datasets import SeededImageFolder
 from pretrain.data.seeds import derive_seed
 
@@ -66,11 +68,17 @@ def build_loader(dataset: SeededImageFolder, sampler: EpochSampler, workers: int
         pin_memory=pin_memory,
         persistent_workers=False,  # a worker that outlives its epoch would keep the sampler's old order
         drop_last=False,
-        worker_init_fn=_leave_signals_to_the_run,
     )
 
 
-def _leave_signals_to_the_run(worker: int) -> None:
-    """Ignore the signals that ask a run to stop: a cluster sends them to every process of a group."""
-    for number in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
+def start(loader: DataLoader) -> Iterator[list[Tensor]]:
+    """Return the loader's iterator, its workers deaf to the signals that ask a run to stop.
+
+    A cluster sends them to every process. A worker that dies of one may hold a lock, and the run would wait for it for
+    ever; so they are blocked before the workers come to be, and stay blocked in them.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        return iter(loader)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -8,18 +8,18 @@ from types import FrameType, TracebackType
 import torch
 from lightning_fabric import Fabric
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+from pretrain.console import STOP_SIGNALS
 
 
 class StopRequest:
-    """While it is entered, a signal of `SIGNALS` is noted instead of ending the process."""
+    """While it is entered, a signal of `STOP_SIGNALS` is noted instead of ending the process."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
         self._before: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> StopRequest:
-        for number in SIGNALS:
+        for number in STOP_SIGNALS:
             self._before[number] = signal.signal(number, self._note)
         return self
 

@@ -12,8 +12,7 @@ from torch.distributed import run
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-from pretrain.console import INTERRUPTED, RESUME_ME, WRONG_INPUT
-from pretrain.training.interrupt import SIGNALS
+from pretrain.console import INTERRUPTED, RESUME_ME, STOP_SIGNALS, WRONG_INPUT
 
 
 def main() -> NoReturn:
@@ -36,7 +35,7 @@ def main() -> NoReturn:
             raise
         sys.exit(failure.exitcode)
     except SignalException as error:
-        sys.exit(RESUME_ME if error.sigval in SIGNALS else 128 + error.sigval)
+        sys.exit(RESUME_ME if error.sigval in STOP_SIGNALS else 128 + error.sigval)
     sys.exit(0)
 
 

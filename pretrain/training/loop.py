@@ -17,7 +17,7 @@ from pretrain.automix import AutoMix
 from pretrain.backbones import build_backbone
 from pretrain.console import ResumeMe, UserError, progress
 from pretrain.data.datasets import open_image_folder
-from pretrain.data.loaders import EpochSampler, build_loader
+from pretrain.data.loaders import EpochSampler, build_loader, start
 from pretrain.data.seeds import derive_seed
 from pretrain.data.transforms import Normalise, eval_transform, train_transform
 from pretrain.evaluation.accuracy import accuracy
@@ -267,7 +267,7 @@ class _Run:
             )
 
     def _batches(self, loader: DataLoader) -> Iterator[tuple[Tensor, Tensor]]:
-        for images, labels in loader:
+        for images, labels in start(loader):
             yield self._prepare(images), labels.to(self.fabric.device, non_blocking=True)
 
     def _prepare(self, images: Tensor) -> Tensor:
