@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -141,12 +142,13 @@ def load_mix_block(path: str | Path) -> MixBlock:
     """Read what `save_mix_block` wrote.
 
     Raises:
-        UserError: A file is missing, or the weights do not fit the arguments beside them.
+        UserError: A file is missing or damaged, or the weights do not fit the arguments beside them.
     """
     path = Path(path).with_suffix(".safetensors")
-    block = MixBlock(**read_json(path.with_suffix(".json")))
+    settings = read_json(path.with_suffix(".json"))
     try:
+        block = MixBlock(**settings)
         block.load_state_dict(load_file(path))
-    except (FileNotFoundError, RuntimeError) as error:
+    except (FileNotFoundError, RuntimeError, TypeError, SafetensorError) as error:
         raise UserError(f"{path}: no Mix Block can be read here ({' '.join(str(error).split())})") from error
     return block.eval()

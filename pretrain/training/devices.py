@@ -67,11 +67,10 @@ def gather_statistics(module: nn.Module, fabric: Fabric) -> Tensor:
 
 def gather(values: Tensor, fabric: Fabric) -> Tensor:
     """Return the (n,) of every process as (processes, n), on the CPU."""
+    if fabric.world_size == 1:
+        return values[None].cpu()
     rows = [torch.empty_like(values) for _ in range(fabric.world_size)]
-    if fabric.world_size > 1:
-        distributed.all_gather(rows, values)  # Fabric's warns that torch will drop what it calls
-    else:
-        rows = [values]
+    distributed.all_gather(rows, values)  # Fabric's warns that torch will drop what it calls
     return torch.stack(rows).cpu()
 
 

@@ -27,6 +27,13 @@ def test_written_and_read_again(tmp_path):
     again = load_mix_block(tmp_path / "mix_block.safetensors")
     assert again.settings == block.settings
     assert all(torch.equal(a, b) for a, b in zip(block.parameters(), again.parameters(), strict=True))
-    (tmp_path / "mix_block.safetensors").unlink()
+    weights = tmp_path / "mix_block.safetensors"
+    weights.write_bytes(weights.read_bytes()[:20])
+    with pytest.raises(UserError, match="no Mix Block can be read here"):
+        load_mix_block(tmp_path / "mix_block")
+    (tmp_path / "card.json").write_text('{"arch": "resnet18"}')
+    with pytest.raises(UserError, match="no Mix Block can be read here .*'arch'"):
+        load_mix_block(tmp_path / "card")
+    weights.unlink()
     with pytest.raises(UserError, match="no Mix Block"):
         load_mix_block(tmp_path / "mix_block")
