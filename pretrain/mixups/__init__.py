@@ -1,25 +1,40 @@
-"""Mixing methods, one file each, behind one interface."""
+"""Mixing methods, one file each, behind one interface. A file here that holds a `MixPolicy` with a name is a method."""
 
-from collections.abc import Callable
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
 
 from pretrain.console import UserError, did_you_mean
-from pretrain.mixups.cutmix import CutMix
-from pretrain.mixups.mixup import MixUp
-from pretrain.mixups.policy import MixPolicy, MixResult
-from pretrain.mixups.random_grids import RandomGrids
-
-POLICIES: dict[str, Callable[..., MixPolicy]] = {
-    "mixup": MixUp,
-    "cutmix": CutMix,
-    "random_grids": RandomGrids,
-}
+from pretrain.mixups.policy import MixContext, MixPolicy, MixResult
 
 
-def build(name: str, **settings: float | int) -> MixPolicy:
-    """Build a mixing method by name, e.g. `build("mixup", alpha=0.2)`; an unknown name is a UserError."""
+def _found() -> dict[str, type[MixPolicy]]:
+    """Return the methods of this folder's files by name."""
+    modules = [import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__)]
+    classes = [(entry, module) for module in modules for entry in vars(module).values() if isinstance(entry, type)]
+    return {
+        entry.name: entry
+        for entry, module in classes
+        if issubclass(entry, MixPolicy) and entry.__module__ == module.__name__ and hasattr(entry, "name")
+    }
+
+
+POLICIES: dict[str, type[MixPolicy]] = _found()
+
+
+def build(name: str, **settings: Any) -> MixPolicy:
+    """Build a mixing method by name, e.g. `build("mixup", alpha=0.2)`.
+
+    Raises:
+        UserError: There is no such method, or it has no such setting.
+        ValueError: A setting's value is wrong.
+    """
     if name not in POLICIES:
         raise UserError(f"unknown mixing method '{name}'{did_you_mean(name, list(POLICIES))}")
+    known = list(getattr(POLICIES[name], "__dataclass_fields__", {}))
+    if unknown := sorted(set(settings) - set(known)):
+        raise UserError(f"mixing method '{name}' has no setting '{unknown[0]}'{did_you_mean(unknown[0], known)}")
     return POLICIES[name](**settings)
 
 
-__all__ = ["POLICIES", "CutMix", "MixPolicy", "MixResult", "MixUp", "RandomGrids", "build"]
+__all__ = ["POLICIES", "MixContext", "MixPolicy", "MixResult", "build"]

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from pretrain.mixups.policy import MixResult, mix_targets, sample_lam, sample_partners
+from pretrain.mixups.policy import Draw, MixContext, MixResult, PairPolicy, mix_targets
 
 
 @dataclass(frozen=True)
-class MixUp:
+class MixUp(PairPolicy):
     """x = lam * x_i + (1 - lam) * x_j with lam ~ Beta(alpha, alpha)."""
 
-    alpha: float = 1.0
+    name: ClassVar[str] = "mixup"
 
-    def __call__(
-        self, images: Tensor, targets: Tensor, context: object | None = None, generator: torch.Generator | None = None
-    ) -> MixResult:
+    def apply(self, images: Tensor, targets: Tensor, draw: Draw, context: MixContext | None = None) -> MixResult:
         """See `MixPolicy`."""
-        n, _, height, width = images.shape
-        lam = sample_lam(self.alpha, generator)
-        index = sample_partners(n, images.device, generator)
-        mask = images.new_full((n, 1, 1, 1), lam).expand(n, 1, height, width)
-        ratio = images.new_full((n,), lam)
-        return MixResult(torch.lerp(images[index], images, lam), ratio, index, mask, mix_targets(targets, index, ratio))
+        index = draw.index.to(images.device, non_blocking=True)
+        lam = images.new_full((len(images),), draw.lam, dtype=torch.float32)
+        mask = lam[:, None, None, None].expand(-1, 1, *images.shape[-2:])
+        mixed = torch.lerp(images[index], images, draw.lam)
+        return MixResult(mixed, lam, index, mask, mix_targets(targets, index, lam))

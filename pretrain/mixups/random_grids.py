@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pretrain.mixups.policy import MixResult, mix_targets, sample_lam, sample_partners
+from pretrain.mixups.policy import Draw, MixContext, MixResult, PairPolicy, paste
 
 
 @dataclass(frozen=True)
-class RandomGrids:
+class GridDraw(Draw):
+    """In which order cells go to image i: ranks (N, cells) int64."""
+
+    ranks: Tensor
+
+
+@dataclass(frozen=True)
+class RandomGrids(PairPolicy):
     """What AutoMix is without its cross-attention: masks of a feature map's resolution whose cells are drawn.
 
     The paper names the row and leaves the rest open. Here round(lam * cells) cells, drawn for each image, show image i;
@@ -23,19 +31,25 @@ class RandomGrids:
         grid: Cells along each side of the image; a feature map's side, for the comparison with AutoMix.
     """
 
+    name: ClassVar[str] = "random_grids"
     alpha: float = 2.0
     grid: int = 8
 
-    def __call__(
-        self, images: Tensor, targets: Tensor, context: object | None = None, generator: torch.Generator | None = None
-    ) -> MixResult:
+    def sample(
+        self,
+        n: int,
+        size: tuple[int, int],
+        generator: torch.Generator | None = None,
+        lam: float | None = None,
+        index: Tensor | None = None,
+    ) -> GridDraw:
+        """Draw lambda, partners and the order of the cells; see `MixPolicy.sample`."""
+        pairs = super().sample(n, size, generator, lam, index)
+        ranks = torch.rand((n, self.grid**2), generator=generator).argsort(dim=1).argsort(dim=1)
+        return GridDraw(pairs.lam, pairs.index, ranks)
+
+    def apply(self, images: Tensor, targets: Tensor, draw: GridDraw, context: MixContext | None = None) -> MixResult:
         """See `MixPolicy`."""
-        n, cells = len(images), self.grid**2
-        shown = round(sample_lam(self.alpha, generator) * cells)
-        index = sample_partners(n, images.device, generator)
-        ranks = torch.rand((n, cells), generator=generator).argsort(dim=1).argsort(dim=1)
-        cells_i = (ranks < shown).to(images.dtype).view(n, 1, self.grid, self.grid)
-        mask = F.interpolate(cells_i, size=images.shape[-2:], mode="nearest").to(images.device, non_blocking=True)
-        ratio = mask.mean(dim=(1, 2, 3))
-        mixed = torch.where(mask.bool(), images, images[index])
-        return MixResult(mixed, ratio, index, mask, mix_targets(targets, index, ratio))
+        cells = draw.ranks < round(draw.lam * self.grid**2)
+        cells = cells.to(torch.float32).view(len(images), 1, self.grid, self.grid)
+        return paste(images, targets, draw.index, F.interpolate(cells, size=images.shape[-2:], mode="nearest"))
