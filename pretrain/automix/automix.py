@@ -150,11 +150,11 @@ class AutoMix(nn.Module):
         return {"teacher": one_hot_network(self.teacher.network), "student": one_hot_network(self.student)}
 
     @torch.no_grad()
-    def mixed(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return mixed images (N, 3, H, W) and their partners (N,), for looking at; with lambda as in training."""
+    def mixed(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return mixed images (N, 3, H, W) and soft labels (N, K), for looking at; with lambda as in training."""
         lam, index = sample_lam(self.settings.alpha, generator), sample_partners(len(images), images.device, generator)
         mask = self.mix_block(self.features(images), index, lam, (images.shape[-2], images.shape[-1]))
-        return mix(images, index, mask), index
+        return mix(images, index, mask), torch.lerp(targets[index], targets, lam)
 
     def compile(self, *arguments: Any, **options: Any) -> None:
         """Let torch.compile translate the networks; arguments are its own."""

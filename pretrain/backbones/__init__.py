@@ -1,6 +1,7 @@
 """Backbones, and the exported backbone: the door through which transfer and wsol enter."""
 
 from pretrain.backbones.exported import BackboneCard, export_backbone, load_backbone, read_card, read_weights
+from pretrain.backbones.pretrained import load_pretrained, start_from
 from pretrain.backbones.registry import build_backbone, init_head, stage_channels, stage_features, stem_of
 
 __all__ = [
@@ -9,9 +10,11 @@ __all__ = [
     "export_backbone",
     "init_head",
     "load_backbone",
+    "load_pretrained",
     "read_card",
     "read_weights",
     "stage_channels",
     "stage_features",
+    "start_from",
     "stem_of",
 ]

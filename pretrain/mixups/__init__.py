@@ -5,6 +5,7 @@ from pkgutil import iter_modules
 from typing import Any
 
 from pretrain.console import UserError, did_you_mean
+from pretrain.mixups.context import training_context
 from pretrain.mixups.policy import MixContext, MixPolicy, MixResult
 
 
@@ -37,4 +38,4 @@ def build(name: str, **settings: Any) -> MixPolicy:
     return POLICIES[name](**settings)
 
 
-__all__ = ["POLICIES", "MixContext", "MixPolicy", "MixResult", "build"]
+__all__ = ["POLICIES", "MixContext", "MixPolicy", "MixResult", "build", "training_context"]

@@ -82,16 +82,19 @@ class Draw:
     index: Tensor
 
 
+@dataclass(frozen=True)
 class MixPolicy(ABC):
     """A mixing method: a frozen dataclass of its settings. Pure, out of place, one generator.
 
     Attributes:
         name: What configs call it.
         needs: What it asks of its context, of the fields of `MixContext`.
+        mixes_images: False where there are no mixed images to look at, since the mix is made inside the network.
     """
 
     name: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()
+    mixes_images: ClassVar[bool] = True
 
     def __call__(
         self,
@@ -207,11 +210,13 @@ def one_hot(labels: Tensor, num_classes: int, dtype: torch.dtype = torch.float32
     """Return (N, K) targets of labels (N,) int64, without torch's check of their range, which reads them back.
 
     Raises:
-        ValueError: A label is not in 0 .. num_classes - 1. On a GPU, CUDA's own assertion says so instead: a check would
-            make the host wait.
+        ValueError: A label is not in 0 .. num_classes - 1. On a GPU it is CUDA's own assertion that says so, since a
+            check would make the host wait.
     """
     try:
-        return torch.zeros((len(labels), num_classes), dtype=dtype, device=labels.device).scatter_(1, labels[:, None], 1)
+        return torch.zeros((len(labels), num_classes), dtype=dtype, device=labels.device).scatter_(
+            1, labels[:, None], 1
+        )
     except RuntimeError as error:
         outside = labels[(labels < 0) | (labels >= num_classes)].unique().tolist()
         if outside:

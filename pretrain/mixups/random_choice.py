@@ -1,4 +1,4 @@
-"""MixUp or CutMix, drawn for each batch: the "DeiT" and "RSB" rows of Tables 3 and 4 (Touvron et al., Wightman et al.)."""
+"""MixUp or CutMix, drawn for each batch: the rows "DeiT" and "RSB" of Tables 3 and 4 (Touvron, Wightman)."""
 
 from __future__ import annotations
 

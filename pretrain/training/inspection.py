@@ -22,6 +22,7 @@ def inspect_mixing(
     method: AutoMix | Classification,
     batches: Iterable[tuple[Tensor, Tensor]],
     pairs: Callable[[], Tensor],
+    classes: int,
     seed: int,
     fabric: Fabric,
 ) -> tuple[dict[str, float], Figure | None]:
@@ -31,6 +32,7 @@ def inspect_mixing(
         method: What is trained.
         batches: Validation images, normalised (N, 3, H, W), and labels.
         pairs: Gives the images to draw, (2 P, 3, H, W) normalised, neighbours belonging together.
+        classes: Their number.
         seed: Of the draws of lambda and partners: every look sees the same ones.
         fabric: Sums the counts over its processes; the first one draws.
 
@@ -44,7 +46,11 @@ def inspect_mixing(
     method.eval()
     generator = torch.Generator().manual_seed(derive_seed(seed, fabric.global_rank))
     network = next(iter(method.encoders().values()))
-    found = mixed_accuracy(network, batches, lambda images: method.mixed(images, generator), fabric)
+
+    def mix(images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        return method.mixed(images, targets, generator)
+
+    found = mixed_accuracy(network, batches, mix, classes, fabric)
     figure = None
     if isinstance(method, AutoMix) and fabric.is_global_zero:
         images = pairs()

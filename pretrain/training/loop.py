@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from pretrain.automix import AutoMix
-from pretrain.backbones import build_backbone
+from pretrain.backbones import build_backbone, start_from
 from pretrain.console import ResumeMe, UserError, progress
 from pretrain.data.datasets import open_image_folder
 from pretrain.data.loaders import EpochSampler, build_loader, start
@@ -99,6 +99,8 @@ class _Run:
         backbone = self.settings.backbone
         options = {"drop_path_rate": backbone.drop_path_rate} if backbone.drop_path_rate else {}
         network = build_backbone(backbone.name, len(self.classes), **options)
+        if backbone.pretrained:
+            start_from(network, backbone.pretrained)
         self.method: AutoMix | Classification = build_method(
             self.settings.method, network, len(self.classes), self.settings.loss
         )
@@ -231,7 +233,9 @@ class _Run:
         if last or epoch % run.inspect_every == 0:
             with self.fabric.autocast():
                 batches = self._batches(self.val_loader)
-                found, figure = inspect_mixing(self.method, batches, self._pairs, run.seed, self.fabric)
+                found, figure = inspect_mixing(
+                    self.method, batches, self._pairs, len(self.classes), run.seed, self.fabric
+                )
             measured |= found
             if log and figure:
                 path = self.folder / "mixes" / f"epoch_{epoch:04d}.png"

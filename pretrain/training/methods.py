@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from pretrain import mixups
 from pretrain.automix import (
     AutoMix,
     AutoMixSettings,
@@ -22,9 +21,9 @@ from pretrain.automix import (
 from pretrain.automix.losses import Criterion
 from pretrain.automix.momentum import momentum_at
 from pretrain.automix.step import Backward, differentiate
-from pretrain.backbones import load_backbone, stage_channels
+from pretrain.backbones import load_backbone, load_pretrained, stage_channels
 from pretrain.console import UserError
-from pretrain.mixups import MixPolicy
+from pretrain.mixups import MixPolicy, training_context
 from pretrain.mixups.policy import one_hot
 from pretrain.training.settings import MethodSettings, PolicySettings
 
@@ -63,8 +62,8 @@ class Method(Protocol):
     def encoders(self) -> dict[str, nn.Module]:
         """Return the networks that can be evaluated and exported, the method's result first."""
 
-    def mixed(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return mixed images and the partner of each, (N,) int64, for looking at."""
+    def mixed(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return mixed images and their soft labels (N, K), of targets (N, K), for looking at."""
 
 
 class ClassificationLosses(NamedTuple):
@@ -84,6 +83,7 @@ class Classification(nn.Module):
         policy: The mixing method; None trains on the clean images (vanilla).
         settings: The policy's; they may ask for the momentum pipeline and one-hot cross-entropy of Table 10.
         criterion: Logits (N, K) and targets to a scalar; None: cross-entropy.
+        frozen: A trained network that the mixing method reads; it stays as it is, in eval mode.
     """
 
     def __init__(
@@ -93,13 +93,16 @@ class Classification(nn.Module):
         policy: MixPolicy | None = None,
         settings: PolicySettings | None = None,
         criterion: Criterion | None = None,
+        frozen: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.model, self.num_classes, self.policy = model, num_classes, policy
         self.settings = settings
         self.criterion = criterion or nn.CrossEntropyLoss()
+        self.frozen = frozen
+        self.context = training_context(model, self.criterion, frozen)
         self.teacher = MomentumEncoder(model) if settings is not None and settings.momentum is not None else None
-        self.mixes = policy is not None
+        self.mixes = policy is not None and policy.mixes_images
         self.measures: dict[str, Tensor] = {}
         self.set_progress(0, 1)
 
@@ -115,13 +118,14 @@ class Classification(nn.Module):
     def training_step(
         self, images: Tensor, labels: Tensor, *, generator: torch.Generator, backward: Backward | None = None
     ) -> ClassificationLosses:
-        """Return the losses of one batch, see `AutoMix.training_step`."""
+        """Return the losses of one batch, see `AutoMix.training_step`; labels may be soft, (N, K) float."""
         ce = mixed_ce = None
         if self.policy is None or (self.settings is not None and self.settings.one_hot_ce):
             [ce] = differentiate(backward, self.criterion(self.model(images), labels))
         if self.policy is not None:
-            mixed = self.policy(images, one_hot(labels, self.num_classes, images.dtype), generator=generator)
-            [mixed_ce] = differentiate(backward, self.criterion(self.model(mixed.images), mixed.soft_targets))
+            targets = labels if labels.is_floating_point() else one_hot(labels, self.num_classes)
+            mixed = self.policy(images, targets, self.context, generator)
+            [mixed_ce] = differentiate(backward, mixed.loss(self.model, self.criterion))
         total = torch.stack([term for term in (ce, mixed_ce) if term is not None]).sum()
         return ClassificationLosses(ce, mixed_ce, total)
 
@@ -140,12 +144,19 @@ class Classification(nn.Module):
             {"model": self.model} if self.teacher is None else {"teacher": self.teacher.network, "student": self.model}
         )
 
-    def mixed(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return what the policy makes of the images, and their partners."""
+    def mixed(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return what the policy makes of the images and of their targets (N, K)."""
         if self.policy is None:
             raise ValueError("vanilla training mixes nothing")
-        result = self.policy(images, images.new_zeros((len(images), 1)), generator=generator)
-        return result.images, result.index
+        result = self.policy(images, targets, self.context, generator)
+        return result.images, result.soft_targets
+
+    def train(self, mode: bool = True) -> Classification:
+        """Set training mode; the frozen network stays in eval mode."""
+        super().train(mode)
+        if self.frozen is not None:
+            self.frozen.eval()
+        return self
 
 
 def build_method(
@@ -170,9 +181,8 @@ def build_method(
         )
         return (AutoMix if settings.momentum is not None else JointAutoMix)(backbone, block, settings, criterion)
     if isinstance(settings, PolicySettings):
-        options = {"grid": settings.grid} if settings.grid is not None else {}
-        policy = mixups.build(settings.name, alpha=settings.alpha, **options)
-        return Classification(backbone, num_classes, policy, settings, criterion)
+        frozen = load_pretrained(settings.teacher) if settings.teacher is not None else None
+        return Classification(backbone, num_classes, settings.policy(), settings, criterion, frozen)
     return Classification(backbone, num_classes, criterion=criterion)
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_type_hints
 
 from mmengine.config import Config
 from mmengine.config import ConfigDict as FileDict
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
+from pretrain import mixups
 from pretrain.automix import AutoMixSettings, LossSettings
 from pretrain.console import UserError, did_you_mean
 from pretrain.data.transforms import TransformSettings
+from pretrain.mixups import POLICIES, MixPolicy
 
 STRICT = ConfigDict(extra="forbid")
 
@@ -27,31 +29,55 @@ class VanillaSettings:
 
 @dataclass(frozen=True, config=STRICT)
 class PolicySettings:
-    """A mixing method of `pretrain.mixups`.
+    """A mixing method of `pretrain.mixups`, and how it is trained with; `settings_of` adds the method's own settings.
 
     Attributes:
-        alpha: lambda ~ Beta(alpha, alpha).
+        name: Of the method.
         momentum, momentum_end: m of a momentum encoder (Eq. 12) at the start and at the end of the run, along a
             cosine; it is then the result ("+MP" of Table 10). None: there is none.
         one_hot_ce: Whether the network learns from the clean images too; "+CE" of Table 10.
-        grid: Cells along each side, of "random_grids" only.
+        teacher: A frozen network, for methods that need one: see `pretrain.backbones.load_pretrained`.
     """
 
-    name: Literal["mixup", "cutmix", "random_grids"]
-    alpha: float = 1.0
+    name: str
     momentum: float | None = None
     momentum_end: float = 1.0
     one_hot_ce: bool = False
-    grid: int | None = None
+    teacher: str | None = None
 
     @model_validator(mode="after")
     def _fit_together(self) -> PolicySettings:
-        if self.grid is not None and self.name != "random_grids":
-            raise ValueError(f"grid belongs to 'random_grids', not to '{self.name}': leave it out")
+        needs_teacher = bool({"features", "teacher"} & set(self.policy().needs))  # its own checks run here too
+        if self.teacher is not None and not needs_teacher:
+            raise ValueError(f"teacher belongs to methods with a frozen network, not to '{self.name}': leave it out")
+        if self.teacher is None and needs_teacher:
+            raise ValueError(
+                f"'{self.name}' needs a frozen network: set method.teacher to an exported backbone, or to the name of "
+                "one of timm's pretrained networks, such as resnet50.tv_in1k"
+            )
         return self
 
+    def policy(self) -> MixPolicy:
+        """Build the mixing method."""
+        own = {entry.name for entry in fields(POLICIES[self.name])}
+        return mixups.build(self.name, **{name: value for name, value in asdict(self).items() if name in own})
 
-MethodSettings = Annotated[AutoMixSettings | VanillaSettings | PolicySettings, Field(discriminator="name")]
+
+def settings_of(policy: type[MixPolicy]) -> type[PolicySettings]:
+    """Return the settings of training with a method: `PolicySettings` and the fields of the method's dataclass."""
+    hints = get_type_hints(policy)
+    types = {"name": Literal[policy.name], **{entry.name: hints[entry.name] for entry in fields(policy)}}
+    defaults = {"name": policy.name, **{entry.name: entry.default for entry in fields(policy)}}
+    body = {"__annotations__": types, "__doc__": policy.__doc__, **defaults}
+    build: Any = dataclass(frozen=True, config=STRICT)
+    return build(type(f"{policy.__name__}Settings", (PolicySettings,), body))
+
+
+if TYPE_CHECKING:
+    MethodSettings = AutoMixSettings | VanillaSettings | PolicySettings
+else:
+    _CHOICES = (AutoMixSettings, VanillaSettings, *(settings_of(policy) for policy in POLICIES.values()))
+    MethodSettings = Annotated[Union[_CHOICES], Field(discriminator="name")]  # noqa: UP007
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -61,10 +87,12 @@ class BackboneSettings:
     Attributes:
         name: timm's, or one of pretrain.backbones.cifar_resnet.
         drop_path_rate: Stochastic depth of the last block; it grows linearly from 0.
+        pretrained: Where its weights start, but for the head's: see `pretrain.backbones.load_pretrained`. None: random.
     """
 
     name: str = "resnet50"
     drop_path_rate: float = 0.0
+    pretrained: str | None = None
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -203,9 +231,7 @@ def _describe(problem: Any) -> str:
 
 
 METHODS: dict[str, Any] = {
-    tag: choice
-    for choice in (AutoMixSettings, VanillaSettings, PolicySettings)
-    for tag in get_args(get_type_hints(choice)["name"])
+    tag: choice for choice in get_args(get_args(MethodSettings)[0]) for tag in get_args(get_type_hints(choice)["name"])
 }
 
 

@@ -175,10 +175,12 @@ def test_mixed_accuracy_counts_pairs_of_two_classes(fabric):
             [1.0, 3.0, 2.0],  # 1 and 2, the pair is 2-0: neither
         ]
     )
-    found = mixed_accuracy(
-        lambda images: logits, [(torch.zeros(4, 3, 2, 2), labels)], lambda images: (images, index), fabric
-    )
+
+    def mix(images, targets):
+        return images, 0.6 * targets + 0.4 * targets[index]
+
+    found = mixed_accuracy(lambda images: logits, [(torch.zeros(4, 3, 2, 2), labels)], mix, 3, fabric)
     assert found == pytest.approx({"mixed_acc1": 100 * 2 / 3, "mixed_acc2": 100 / 3})
-    same = mixed_accuracy(lambda images: logits, [(torch.zeros(4, 3, 2, 2), torch.zeros(4).long())],
-                          lambda images: (images, index), fabric)  # fmt: skip
+    one_class = [(torch.zeros(4, 3, 2, 2), torch.zeros(4).long())]
+    same = mixed_accuracy(lambda images: logits, one_class, mix, 3, fabric)
     assert same == {}
