@@ -188,23 +188,32 @@ def load_settings(path: str | Path, changes: dict[str, Any] | None = None, metho
     Args:
         path: A Python file of plain values; `_base_` inherits from others.
         changes: Values that replace the file's, by dotted key, e.g. {"optim.lr": 0.2}.
-        method: Replaces the file's method by this one with its default settings (the file's own keeps its settings).
+        method: Replaces the file's method by this one. Its settings are those of the config beside the file whose name
+            differs by the method's, r18_cutmix_800ep.py beside r18_automix_800ep.py; without one, its defaults.
 
     Raises:
         UserError: The file does not exist or does not run, or values are unknown, missing or of the wrong type; all of
             them are named at once.
     """
-    if not Path(path).is_file():
+    values = _read(Path(path), changes or {})
+    own = values.get("method", {}).get("name")
+    if method and own != method:
+        sibling = Path(path).with_name(Path(path).name.replace(f"_{own}_", f"_{method}_"))
+        found = _read(sibling, {})["method"] if sibling != Path(path) and sibling.is_file() else {}
+        values["method"] = found if found.get("name") == method else {"name": method}
+    return _check(values, str(path))
+
+
+def _read(path: Path, changes: dict[str, Any]) -> dict[str, Any]:
+    if not path.is_file():
         raise UserError(f"{path}: no such config; those of this toolkit are under configs/")
     try:
         config = Config.fromfile(str(path), lazy_import=False)
-        config.merge_from_dict(changes or {})
+        config.merge_from_dict(changes)
     except Exception as error:  # the file is code: anything may come out of it
         raise UserError(f"{path}: the config does not run ({type(error).__name__}: {error})") from error
     values: dict[str, Any] = FileDict.to_dict(config._cfg_dict)
-    if method and values.get("method", {}).get("name") != method:
-        values["method"] = {"name": method}
-    return _check(values, str(path))
+    return values
 
 
 def _check(values: dict[str, Any], where: str) -> Settings:
