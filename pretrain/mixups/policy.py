@@ -89,11 +89,14 @@ class MixPolicy(ABC):
     Attributes:
         name: What configs call it.
         needs: What it asks of its context, of the fields of `MixContext`.
+        views: The loader's last transform, image (3, H, W) uint8 to its views (V, 3, H, W) uint8, for a method whose
+            batches are (N, V, 3, H, W); None: batches are (N, 3, H, W).
         mixes_images: False where there are no mixed images to look at, since the mix is made inside the network.
     """
 
     name: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()
+    views: ClassVar[Callable[..., Tensor] | None] = None
     mixes_images: ClassVar[bool] = True
 
     def __call__(

@@ -12,6 +12,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 from torch.utils.data import DataLoader
+from torchvision.transforms import v2
 
 from pretrain.automix import AutoMix
 from pretrain.backbones import build_backbone, start_from
@@ -36,7 +37,7 @@ from pretrain.training.logbook import Logbook
 from pretrain.training.methods import Classification, build_method
 from pretrain.training.optim import Schedule, build_optimizer
 from pretrain.training.results import write_results
-from pretrain.training.settings import Settings
+from pretrain.training.settings import PolicySettings, Settings
 
 
 def train(settings: Settings, folder: Path, resume: bool, fabric: Fabric) -> dict[str, Any]:
@@ -81,8 +82,11 @@ class _Run:
 
     def _open_data(self) -> None:
         data, seed = self.settings.data, self.settings.run.seed
+        augment = train_transform(data.transform)
+        if isinstance(self.settings.method, PolicySettings) and (views := self.settings.method.policy().views):
+            augment = v2.Compose([augment, views])
         self.train_set, self.val_set = open_image_folder(
-            data.root, train_transform(data.transform), eval_transform(data.transform), seed, data.prepare
+            data.root, augment, eval_transform(data.transform), seed, data.prepare
         )
         batch = images_a_process(data.batch_size, self.fabric.world_size, self.settings.optim.accumulate)
         ranks = {"rank": self.fabric.global_rank, "world_size": self.fabric.world_size}
@@ -276,7 +280,9 @@ class _Run:
 
     def _prepare(self, images: Tensor) -> Tensor:
         layout = torch.channels_last if self.settings.run.channels_last else torch.contiguous_format
-        return self.normalise(images.to(self.fabric.device, non_blocking=True).contiguous(memory_format=layout))
+        views = images.shape[:-3]  # (N,), or (N, V) for a method that asks for views
+        flat = images.flatten(0, -4).to(self.fabric.device, non_blocking=True)
+        return self.normalise(flat.contiguous(memory_format=layout)).unflatten(0, views)
 
     def _pairs(self, count: int = 4) -> Tensor:
         """Return `count` pairs of validation images as neighbours, (2 count, 3, H, W) normalised, of far classes."""
