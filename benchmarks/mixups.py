@@ -1,9 +1,9 @@
 """Cost of a whole training step with each mixing method over a vanilla step, and of other libraries' MixUp and CutMix.
 
-A step is mixing, losses, backward and optimizer. All take turns in one process, so that a machine whose speed drifts
-slows all alike; the median step of each counts. "mix ms" is the time of the policy alone, saliency and frozen networks
-included. Methods that ask for attention are measured on a small DeiT. AugMix's views are made by the loader and SuperMix
-works offline (tools/supermix_generate.py): neither is part of a step.
+A step is mixing, losses, backward and optimizer. All take turns in one process, so that a machine whose speed
+drifts slows all alike; the median step of each counts. "mix ms" is the time of the policy alone, saliency and frozen
+networks included. Methods that ask for attention are measured on a small DeiT. AugMix's views are made by the loader
+and SuperMix works offline (tools/supermix_generate.py): neither is part of a step.
 
     python benchmarks/mixups.py [--rounds 20] [--setups NAME ...] [--methods NAME ...]
 

@@ -8,10 +8,12 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor, nn
 
 from pretrain.data.transforms import Normalise
 from pretrain.mixups import MixContext, MixPolicy, MixResult
+from pretrain.mixups.transmix import TransMixResult, refine
 
 DRAWN_LAMBDAS = (0.1, 0.3, 0.5, 0.7, 0.9)
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -63,16 +65,12 @@ def panels(
         generator = torch.Generator().manual_seed(seed + column)
         draw = policy.sample(len(images), size, generator, lam=lam, index=partners)
         result = policy.apply(images, targets, draw, context)
-        if transformer is not None and "attention" in policy.needs:
-            result = _refined(result, transformer)
+        if transformer is not None and isinstance(result, TransMixResult):
+            with torch.no_grad(), result.attention(transformer) as maps:
+                transformer(result.images)
+            result = refine(result, maps[0])
         columns.append([_panel(result, first) for first in range(0, len(images), 2)])
     return [list(pair) for pair in zip(*columns, strict=True)]
-
-
-@torch.no_grad()
-def _refined(result: MixResult, transformer: nn.Module) -> MixResult:
-    refined: Any = result
-    return refined.refined_by(transformer)
 
 
 def _panel(result: MixResult, first: int) -> Panel:
@@ -99,11 +97,13 @@ def draw_gallery(
     pairs, per_pair = len(images) // 2, len(lambdas)
     heights = [1.0] + [height for row in rows.values() for height in ((0.35,) if isinstance(row, str) else (1.0, 1.0))]
     widths = [0.9] + [1.0] * (pairs * per_pair)
-    figure = Figure(figsize=(0.95 * sum(widths), 1.13 * sum(heights) + 0.4), layout="constrained")
+    figure = Figure(
+        figsize=(0.95 * sum(widths), 1.13 * sum(heights) + 0.4),
+        layout=ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01),
+    )
     grid = figure.subplots(
         len(heights), len(widths), squeeze=False, gridspec_kw={"height_ratios": heights, "width_ratios": widths}
     )
-    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)  # type: ignore[union-attr]
     for axes in grid.flat:
         axes.set_axis_off()
     for pair in range(pairs):

@@ -1,5 +1,6 @@
 """Backbones, and the exported backbone: the door through which transfer and wsol enter."""
 
+from pretrain.backbones.attention import cls_attention
 from pretrain.backbones.exported import BackboneCard, export_backbone, load_backbone, read_card, read_weights
 from pretrain.backbones.pretrained import load_pretrained, start_from
 from pretrain.backbones.registry import build_backbone, init_head, stage_channels, stage_features, stem_of
@@ -7,6 +8,7 @@ from pretrain.backbones.registry import build_backbone, init_head, stage_channel
 __all__ = [
     "BackboneCard",
     "build_backbone",
+    "cls_attention",
     "export_backbone",
     "init_head",
     "load_backbone",

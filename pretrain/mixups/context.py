@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from pretrain.backbones import stage_features
+from pretrain.backbones import cls_attention, stage_features
 from pretrain.mixups.policy import Criterion, MixContext
 
 LAST_STAGE = 4
@@ -25,6 +25,7 @@ def training_context(model: nn.Module, criterion: Criterion, frozen: nn.Module |
         saliency=lambda images, targets: input_saliency(model, criterion, images, targets),
         features=None if frozen is None else _features_of(frozen),
         teacher=frozen,
+        attention=cls_attention,
     )
 
 
