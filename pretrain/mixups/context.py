@@ -46,11 +46,12 @@ def input_saliency(model: nn.Module, criterion: Criterion, images: Tensor, targe
     model.eval()
     try:
         with torch.enable_grad():
-            [gradient] = torch.autograd.grad(criterion(model(images), targets), images)
+            loss = len(images) * criterion(model(images), targets)  # else float16 would lose small gradients
+            [gradient] = torch.autograd.grad(loss, images)
     finally:
         for module in training:
             module.training = True
-    return gradient.float().square().mean(dim=1).sqrt()
+    return gradient.float().square().mean(dim=1).sqrt() / len(images)
 
 
 def _features_of(network: nn.Module) -> Callable[[Tensor], Tensor]:
