@@ -3,7 +3,15 @@
 from pretrain.backbones.attention import cls_attention
 from pretrain.backbones.exported import BackboneCard, export_backbone, load_backbone, read_card, read_weights
 from pretrain.backbones.pretrained import load_pretrained, start_from
-from pretrain.backbones.registry import build_backbone, init_head, stage_channels, stage_features, stem_of
+from pretrain.backbones.registry import (
+    build_backbone,
+    init_head,
+    stage_channels,
+    stage_count,
+    stage_features,
+    stage_module,
+    stem_of,
+)
 
 __all__ = [
     "BackboneCard",
@@ -16,7 +24,9 @@ __all__ = [
     "read_card",
     "read_weights",
     "stage_channels",
+    "stage_count",
     "stage_features",
+    "stage_module",
     "start_from",
     "stem_of",
 ]

@@ -77,14 +77,40 @@ def stage_channels(model: nn.Module, stage: int) -> int:
     return int(network.feature_info[_position(model, stage)]["num_chs"])
 
 
-def _position(model: nn.Module, stage: int) -> int:
-    """Return the position of a stage in timm's list of features, which may hold a stem and early resolutions too."""
+def stage_count(model: nn.Module) -> int:
+    """Return the number of stages, which is that of the last one: 4, or 3 where a network has no more resolutions."""
+    return len(_positions(model))
+
+
+def stage_module(model: nn.Module, stage: int) -> nn.Module:
+    """Return the module whose output is the feature map of stage `stage`, e.g. to hook it.
+
+    Its output is that of `stage_features` in the layout that the network uses inside: (N, C, h, w); (N, h, w, C) where
+    timm's `output_fmt` of the network is "NHWC", as in Swin; tokens (N, T, C), class tokens first, as in DeiT.
+
+    Args:
+        model: A network of `build_backbone`.
+        stage: From 1, as in `stage_features`.
+
+    Raises:
+        UserError: The network has no such stage.
+    """
+    network: Any = model
+    return network.get_submodule(network.feature_info[_position(model, stage)]["module"])
+
+
+def _positions(model: nn.Module) -> list[int]:
+    """Return where the stages are in timm's list of features, which may hold a stem and early resolutions too."""
     network: Any = model
     info = list(network.feature_info)
     if len(info) > 4 and len({entry["reduction"] for entry in info}) == 1:
-        stages = [len(info) * quarter // 4 - 1 for quarter in (1, 2, 3, 4)]
-    else:
-        stages = list(range(len(info)))[-4:]
+        return [len(info) * quarter // 4 - 1 for quarter in (1, 2, 3, 4)]
+    return list(range(len(info)))[-4:]
+
+
+def _position(model: nn.Module, stage: int) -> int:
+    """Return where a stage is in timm's list of features."""
+    stages = _positions(model)
     if not 1 <= stage <= len(stages):
         raise UserError(f"the feature layer is {stage}, but the backbone has stages 1 to {len(stages)}")
     return stages[stage - 1]

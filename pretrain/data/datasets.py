@@ -10,6 +10,7 @@ from PIL import UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.datasets import ImageFolder
+from torchvision.datasets.folder import default_loader
 
 from pretrain.console import UserError
 from pretrain.data.seeds import derive_seed
@@ -45,13 +46,22 @@ class SeededImageFolder(Dataset[tuple[Tensor, int]]):
         """Return image and label of `position`, an (epoch, index) pair as `EpochSampler` gives it."""
         epoch, index = position
         path, label = self.folder.samples[index]
-        try:
-            image = self.folder.loader(path)
-        except (OSError, UnidentifiedImageError) as error:
-            raise UserError(f"{path}: cannot be read as an image ({error}); replace or remove it") from error
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive_seed(self.seed, epoch, index))
-            return self.transform(image), label
+        return read_augmented(path, self.transform, self.seed, epoch, index), label
+
+
+def read_augmented(path: str | Path, transform: Callable[..., Tensor], *numbers: int) -> Tensor:
+    """Return what `transform` makes of the RGB image at `path`, its draws decided by `numbers` alone.
+
+    Raises:
+        UserError: The file cannot be read as an image.
+    """
+    try:
+        image = default_loader(str(path))
+    except (OSError, UnidentifiedImageError) as error:
+        raise UserError(f"{path}: cannot be read as an image ({error}); replace or remove it") from error
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(*numbers))
+        return transform(image)
 
 
 def open_image_folder(

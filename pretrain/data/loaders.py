@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Sampler
 from pretrain.console import STOP_SIGNALS
 from pretrain.data.datasets import SeededImageFolder
 from pretrain.data.seeds import derive_seed
+from pretrain.data.soft_labels import JoinedImages
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -58,8 +59,14 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return len(range(self.rank, self.length, self.world_size))
 
 
-def build_loader(dataset: SeededImageFolder, sampler: EpochSampler, workers: int, pin_memory: bool) -> DataLoader:
-    """Return a loader of (images uint8 (N, 3, H, W), labels (N,) int64) in the sampler's order."""
+def build_loader(
+    dataset: SeededImageFolder | JoinedImages, sampler: EpochSampler, workers: int, pin_memory: bool
+) -> DataLoader:
+    """Return a loader of uint8 images (N, 3, H, W) and labels, in the sampler's order.
+
+    Labels are (N,) int64, or (N, K) float32 of images with soft labels. A transform that makes views of an image makes
+    the images (N, V, 3, H, W).
+    """
     return DataLoader(
         dataset,
         batch_size=sampler.batch_size,

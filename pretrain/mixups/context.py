@@ -7,10 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from pretrain.backbones import cls_attention, stage_features
+from pretrain.backbones import cls_attention, stage_count, stage_features
 from pretrain.mixups.policy import Criterion, MixContext
-
-LAST_STAGE = 4
 
 
 def training_context(model: nn.Module, criterion: Criterion, frozen: nn.Module | None = None) -> MixContext:
@@ -57,6 +55,6 @@ def input_saliency(model: nn.Module, criterion: Criterion, images: Tensor, targe
 def _features_of(network: nn.Module) -> Callable[[Tensor], Tensor]:
     @torch.no_grad()
     def features(images: Tensor) -> Tensor:
-        return stage_features(network, images, LAST_STAGE)
+        return stage_features(network, images, stage_count(network))
 
     return features

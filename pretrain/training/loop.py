@@ -17,9 +17,10 @@ from torchvision.transforms import v2
 from pretrain.automix import AutoMix
 from pretrain.backbones import build_backbone, start_from
 from pretrain.console import ResumeMe, UserError, progress
-from pretrain.data.datasets import open_image_folder
+from pretrain.data.datasets import SeededImageFolder, open_image_folder
 from pretrain.data.loaders import EpochSampler, build_loader, start
 from pretrain.data.seeds import derive_seed
+from pretrain.data.soft_labels import JoinedImages, SoftLabelledImages
 from pretrain.data.transforms import Normalise, eval_transform, train_transform
 from pretrain.evaluation.accuracy import accuracy
 from pretrain.training.checkpoint import has_state, load_state, save_state
@@ -85,9 +86,12 @@ class _Run:
         augment = train_transform(data.transform)
         if isinstance(self.settings.method, PolicySettings) and (views := self.settings.method.policy().views):
             augment = v2.Compose([augment, views])
+        self.train_set: SeededImageFolder | JoinedImages
         self.train_set, self.val_set = open_image_folder(
             data.root, augment, eval_transform(data.transform), seed, data.prepare
         )
+        if data.soft_labelled:
+            self.train_set = JoinedImages(self.train_set, SoftLabelledImages(data.soft_labelled, augment, seed))
         batch = images_a_process(data.batch_size, self.fabric.world_size, self.settings.optim.accumulate)
         ranks = {"rank": self.fabric.global_rank, "world_size": self.fabric.world_size}
         self.sampler = EpochSampler(len(self.train_set), batch, shuffle=True, seed=seed, **ranks)

@@ -105,6 +105,8 @@ class DataSettings:
         batch_size: Images a step, over all processes.
         workers: Loader processes for each training process.
         transform: See `TransformSettings`.
+        soft_labelled: A set of images with soft labels that joins the training images: see
+            `pretrain.data.soft_labels`. None: there is none.
     """
 
     root: str
@@ -112,6 +114,7 @@ class DataSettings:
     batch_size: int = 256
     workers: int = 8
     transform: TransformSettings = TransformSettings()
+    soft_labelled: str | None = None
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -181,6 +184,12 @@ class Settings:
     optim: OptimSettings = OptimSettings()
     run: RunSettings = RunSettings()
 
+    @model_validator(mode="after")
+    def _fit_together(self) -> Settings:
+        if self.data.soft_labelled and isinstance(self.method, AutoMixSettings):
+            raise ValueError("data.soft_labelled has soft labels, which automix does not mix: take another method")
+        return self
+
 
 def load_settings(path: str | Path, changes: dict[str, Any] | None = None, method: str | None = None) -> Settings:
     """Read a config file and check every value.
@@ -236,6 +245,8 @@ def _describe(problem: Any) -> str:
     where = ".".join(_without_tags(path)) or "the config"
     if problem["type"] == "value_error":  # one of our own checks: its sentence is whole
         return f"{where}: {problem['ctx']['error']}"
+    if problem["type"] == "missing":
+        return f"{where}: field required"
     return f"{where}: {problem['msg'].lower()} (is {problem['input']!r})"
 
 

@@ -148,7 +148,7 @@ def test_cutmix_pastes_one_box():
 
 
 def test_clipping_shows_more_of_cutmixs_first_image():
-    """E[1 - area] with a uniform centre: of sides s the visible part is s - s^2 / 4 of the image's, in both directions."""
+    """E[1 - area] with a uniform centre: of a side s of the image's, s - s^2 / 4 is visible, in both directions."""
     policy, generator = mixups.build("cutmix"), torch.Generator().manual_seed(0)
     images, targets = torch.zeros(2, 1, 64, 64), torch.eye(2)
     draws = [policy.sample(2, (64, 64), generator, lam=0.36) for _ in range(4000)]

@@ -3,23 +3,38 @@
 from pathlib import Path
 
 import pytest
+import timm
 from PIL import Image
 
 from pretrain.automix import AutoMixSettings
 from pretrain.backbones import build_backbone
 from pretrain.console import UserError
 from pretrain.data.transforms import eval_transform, train_transform
+from pretrain.mixups import POLICIES
+from pretrain.training import methods
 from pretrain.training.methods import build_method
 from pretrain.training.optim import Schedule, build_optimizer
 from pretrain.training.settings import load_settings
 
 ROOT = Path(__file__).parents[3]
-CONFIGS = [ROOT / "configs/quickstart/pretrain.py", *sorted((ROOT / "configs/pretrain").glob("*/*_*_*.py"))]
+CONFIGS = [ROOT / "configs/quickstart/pretrain.py", *sorted((ROOT / "configs/pretrain").glob("*/[!b]*_*_*.py"))]
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_every_config_builds(path):
+@pytest.fixture
+def no_downloads(monkeypatch):
+    """Give frozen networks random weights, once it is known that their name is one of timm's."""
+
+    def load(source):
+        assert source in timm.list_pretrained()
+        return build_backbone(source.partition(".")[0], 10).requires_grad_(False).eval()
+
+    monkeypatch.setattr(methods, "load_pretrained", load)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_every_config_builds(path, no_downloads):
     settings = load_settings(path)
+    assert settings.backbone.pretrained in [None, *timm.list_pretrained()]
     method = build_method(settings.method, build_backbone(settings.backbone.name, 10), 10)
     schedule = Schedule(build_optimizer(method, settings.optim), settings.optim, steps_per_epoch=10)
     assert schedule.total_steps == 10 * settings.optim.epochs
@@ -29,10 +44,51 @@ def test_every_config_builds(path):
         assert transform(image).shape == (3, size, size)
 
 
+@pytest.mark.parametrize(
+    ("folder", "arch", "epochs"),
+    [("cifar100", "r18", "800ep"), ("imagenet", "r50", "100ep"), ("cub200", "r18", "200ep")],
+)
+def test_every_method_of_the_comparison_has_its_config(folder, arch, epochs):
+    """Twelve of the thirteen, vanilla and AutoMix; TransMix needs a transformer."""
+    compared = {path.name.split("_")[1] for path in (ROOT / "configs/pretrain" / folder).glob(f"{arch}_*_{epochs}.py")}
+    assert compared == {"vanilla", "automix", *POLICIES} - {"transmix", "random_choice", "random_grids"}
+    assert (ROOT / "configs/pretrain/imagenet/deits_transmix_300ep.py").is_file()
+
+
+@pytest.mark.parametrize(  # appendix A.1, "Reproduction settings"
+    ("folder", "alphas"),
+    [
+        (
+            "cifar100/r18_{}_800ep.py",
+            {"mixup": 1, "resizemix": 1, "cutmix": 0.2, "fmix": 0.2, "saliencymix": 0.2, "manifoldmix": 2},
+        ),
+        (
+            "imagenet/r50_{}_100ep.py",
+            {"manifoldmix": 0.2, "mixup": 1, "cutmix": 1, "fmix": 1, "saliencymix": 1, "resizemix": 1},
+        ),
+        (
+            "cub200/r18_{}_200ep.py",
+            {"saliencymix": 0.2, "fmix": 0.2, "manifoldmix": 0.5, "mixup": 1, "cutmix": 1, "resizemix": 1},
+        ),
+    ],
+)
+def test_alphas_are_the_papers(folder, alphas):
+    for method, alpha in {**alphas, "puzzlemix": 1, "comixup": 2, "automix": 2}.items():
+        assert load_settings(ROOT / "configs/pretrain" / folder.format(method)).method.alpha == alpha, method
+
+
 def test_paper_defaults():
     settings = AutoMixSettings()  # Section 4.1, "AutoMix uses the same set of hyper-parameters in all experiments"
     assert (settings.alpha, settings.feature_layer, settings.momentum, settings.momentum_end) == (2.0, 3, 0.999, 1.0)
     assert (settings.gamma, settings.margin) == (0.1, 0.1)  # Eq. 7
+
+
+def test_a_compared_method_has_the_settings_of_its_own_config(config):
+    own = ROOT / "configs/pretrain/cifar100/r18_automix_800ep.py"
+    assert load_settings(own, method="cutmix").method.alpha == 0.2  # of r18_cutmix_800ep.py
+    assert load_settings(own, method="cutmix").name == load_settings(own).name
+    assert load_settings(own, method="random_grids").method.alpha == 2.0  # there is no such config: the default
+    assert load_settings(config, method="cutmix").method.alpha == 1.0
 
 
 def test_changes_and_method(config):
@@ -50,6 +106,12 @@ def test_changes_and_method(config):
         ({"method.alpa": 1}, "unknown key 'method.alpa'; did you mean 'alpha'"),
         ({"data.transform.sise": 1}, "unknown key 'data.transform.sise'; did you mean 'size'"),
         ({"method.name": "automx"}, "unknown method 'automx'; did you mean 'automix'"),
+        ({"method": {"name": "cutmix", "grid": 3}}, "unknown key 'method.grid'; known: alpha"),
+        ({"method": {"name": "fmix", "alpha": 0}}, "fmix: alpha has to be positive, not 0"),
+        ({"method": {"name": "fmix", "spectrum": "true"}}, "method.spectrum: input should be 'intended' or 'official'"),
+        ({"method": {"name": "attentivemix"}}, "'attentivemix' needs a frozen network: set method.teacher"),
+        ({"method": {"name": "mixup", "teacher": "x"}}, "teacher belongs to methods with a frozen network, not to 'mi"),
+        ({"data.soft_labelled": "x"}, "soft labels, which automix does not mix"),
         ({"optim.lr": "fast"}, "optim.lr: input should be a valid number"),
         ({"run.precision": "8-true"}, "run.precision: input should be '32-true'"),
     ],
