@@ -1,13 +1,14 @@
 """Cost of a whole training step with each mixing method over a vanilla step, and of other libraries' MixUp and CutMix.
 
 A step is mixing, losses, backward and optimizer. All take turns in one process, so that a machine whose speed
-drifts slows all alike; the median step of each counts. "mix ms" is the time of the policy alone, saliency and frozen
-networks included. Methods that ask for attention are measured on a small DeiT. AugMix's views are made by the loader
-and SuperMix works offline (tools/supermix_generate.py): neither is part of a step.
+drifts slows all alike. "ratio" is that of the median steps, "of means" that of the mean steps, for methods whose steps
+differ (PuzzleMix has four grids). "mix ms" is the median time of the policy alone, saliency and frozen networks
+included. Methods that ask for attention are measured on a small DeiT. AugMix's views are made by the loader and
+SuperMix works offline (tools/supermix_generate.py): neither is part of a step.
 
     python benchmarks/mixups.py [--rounds 20] [--setups NAME ...] [--methods NAME ...]
 
-Writes work_dirs/bench/mixups.json: {setup: {method: {ratio, step_seconds, mix_seconds}}}.
+Writes work_dirs/bench/mixups.json: {setup: {method: {ratio, ratio_of_means, step_seconds, mix_seconds}}}.
 """
 
 from __future__ import annotations
@@ -56,11 +57,12 @@ def main() -> None:
     for name, found in results.items():
         title = f"A step over vanilla's: {name}, {where}, torch {torch.__version__}"
         table = Table(title=title, title_justify="left")
-        for heading in ("method", "step ms", "ratio", "mix ms"):
+        for heading in ("method", "step ms", "ratio", "of means", "mix ms"):
             table.add_column(heading, justify="left" if heading == "method" else "right", no_wrap=True)
         for method, row in found.items():
             milliseconds = [f"{1000 * row[key]:.1f}" for key in ("step_seconds", "mix_seconds")]
-            table.add_row(method, milliseconds[0], f"{row['ratio']:.3f}", milliseconds[1])
+            ratios = [f"{row[key]:.3f}" for key in ("ratio", "ratio_of_means")]
+            table.add_row(method, milliseconds[0], *ratios, milliseconds[1])
         Console(width=100).print(table)
 
 
@@ -81,8 +83,9 @@ def measure(setup: Setup, names: list[str], rounds: int, device: torch.device) -
             run.mix_seconds.append(timed(run.mix, device))
     return {
         name: {
-            "ratio": run.median() / runs[run.baseline].median(),
-            "step_seconds": run.median(),
+            "ratio": statistics.median(run.step_seconds) / statistics.median(runs[run.baseline].step_seconds),
+            "ratio_of_means": statistics.mean(run.step_seconds) / statistics.mean(runs[run.baseline].step_seconds),
+            "step_seconds": statistics.median(run.step_seconds),
             "mix_seconds": statistics.median(run.mix_seconds),
         }
         for name, run in runs.items()
@@ -121,10 +124,6 @@ class Run:
         self.mix = lambda: policy and policy(images, targets, method.context, generator)
         self.step_seconds: list[float] = []
         self.mix_seconds: list[float] = []
-
-    def median(self) -> float:
-        """Return the seconds of a step."""
-        return statistics.median(self.step_seconds)
 
 
 def needs(policy: Any) -> tuple[str, ...]:

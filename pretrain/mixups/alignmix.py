@@ -32,9 +32,9 @@ class AlignDraw(Draw):
 class AlignMix(PairPolicy):
     """Half of the batches are MixUp, the other half mixes the last stage's feature maps, one aligned to the other.
 
-    The variant without an autoencoder, as the authors' repository trains it (shashankvkt/AlignMixup_CVPR22, whose paper
-    describes the alignment in Section 3). See `align`. Where a network only averages the last stage's map, as ResNets
-    do, moving features to other positions leaves the average, the loss and its gradient those of a plain mix.
+    The variant without an autoencoder, as the authors' repository trains it, shashankvkt/AlignMixup_CVPR22. See
+    `align`. Where a network only averages the last stage's map, as ResNets do, moving features to other positions
+    leaves the average, the loss and its gradient those of a plain mix.
 
     Attributes:
         alpha: lambda ~ Beta(alpha, alpha).

@@ -115,7 +115,7 @@ class CoMixup(MixPolicy):
         members, inside = _members(sizes)
         costs = -blocks - self.eta / BLOCKS**2 * draw.log_prior.numpy()[:, None, None]
         costs = np.where(inside[:, None, None], np.moveaxis(costs[members], 1, 3), 0).astype(np.float32)
-        # C of Section 4: distances between most salient regions, scaled so that a row sums to one on average.
+        # C of `Problem`: distances between most salient regions, scaled so that a row sums to one on average.
         both = inside[:, :, None] & inside[:, None]
         apart = np.abs(regions[members][:, :, None] - regions[members][:, None]).sum(3) * both
         mean = np.maximum(apart.sum((1, 2)) / sizes, np.finfo(np.float32).tiny)[:, None, None]

@@ -21,7 +21,7 @@ class Problem:
              + beta / n * sum_j sum_{neighbours k, k'} |z_jk - z_jk'|^2 / 2      smoothness
              + gamma / n * sum_j o_j . h(A p_j),  h(x) = x if x > tau * n else 0   diversity
 
-    as in Section 4 of the paper, scaled and thresholded ("hard") as in the authors' repository, snu-mllab/Co-Mixup.
+    scaled and thresholded ("hard") as in the authors' repository, snu-mllab/Co-Mixup.
     Below tau an image is free: without it, any output that mixes would cost more than the saliency it gains.
 
     Attributes:

@@ -22,7 +22,7 @@ class StageDraw(Draw):
 
 @dataclass(frozen=True)
 class ManifoldMix(PairPolicy):
-    """g = lam * g_k(x_i) + (1 - lam) * g_k(x_j) behind stage k, drawn uniformly from `stages` (Section 2, Eq. 1).
+    """g = lam * g_k(x_i) + (1 - lam) * g_k(x_j) behind stage k, drawn uniformly from `stages`.
 
     Labels mix as in MixUp, and stage 0 is MixUp. The loss is soft cross-entropy, as in the paper; the authors' code
     trains BCE on softmax. Stages are those of `stage_features`, in the authors' networks layer1 and layer2.

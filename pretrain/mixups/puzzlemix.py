@@ -34,9 +34,9 @@ class PuzzleMix(PairPolicy):
     """Each block shows image i, its partner or half of both, by a graph cut; then each image's blocks are rearranged.
 
     The mask z in {0, 1/2, 1} minimises the saliency that it hides, plus `beta` times how uneven it is, plus `gamma`
-    times how uneven the mixed image is at the borders of blocks, minus `eta` log p(z), p binomial with probability lam
-    (Section 4.1). Given z, blocks of each image move to where they are seen (4.2). lam becomes the mean of z. Scales
-    and default settings are those of the authors' code, github.com/snu-mllab/PuzzleMix, mixup.py and main.py.
+    times how uneven the mixed image is at the borders of blocks, minus `eta` log p(z), p binomial with probability lam.
+    Given z, blocks of each image move to where they are seen. lam becomes the mean of z. Scales and default settings
+    are those of the authors' code, github.com/snu-mllab/PuzzleMix, mixup.py and main.py.
 
     Sides that are no multiple of the number of blocks are cut into blocks that differ by a pixel, and a side shorter
     than that number into its pixels. A block only moves to places of its own size.

@@ -74,6 +74,17 @@ def test_ranks_keep_the_same_weights(two_ranks, config, tmp_path, changes):
     _assert_close(second["parameters"], first["parameters"], atol=0)
 
 
+@pytest.mark.parametrize("method", ["puzzlemix", "comixup", "manifoldmix", "augmix"])
+def test_ranks_keep_the_same_weights_with_a_mixing_method(two_ranks, config, tmp_path, method):
+    """Saliency, hooks and views on each rank; one exchange of the gradients. Ranks draw for themselves."""
+    first, second = two_ranks.run(train_run, config, {}, tmp_path, method)
+    assert first["step"] == second["step"] == 6
+    assert all(np.isfinite(values).all() for values in first["parameters"].values())
+    _assert_close(second["parameters"], first["parameters"], atol=0)
+    _assert_close(second["networks"], first["networks"], atol=0)
+    assert all(0 < entry["mixed_ce"] < 100 for entry in _log(tmp_path) if "total" in entry)
+
+
 EVERY_SECOND = {"run.log_every": 2}
 
 
