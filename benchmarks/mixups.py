@@ -4,17 +4,19 @@ A step is mixing, losses, backward and optimizer. All take turns in one process,
 drifts slows all alike. "ratio" is that of the median steps, "of means" that of the mean steps, for methods whose steps
 differ (PuzzleMix has four grids). "mix ms" is the median time of the policy alone, saliency and frozen networks
 included. Methods that ask for attention are measured on a small DeiT. AugMix's views are made by the loader and
-SuperMix works offline (tools/supermix_generate.py): neither is part of a step.
+measured apart, on one thread. SuperMix works offline (tools/supermix_generate.py).
 
     python benchmarks/mixups.py [--rounds 20] [--setups NAME ...] [--methods NAME ...]
 
-Writes work_dirs/bench/mixups.json: {setup: {method: {ratio, ratio_of_means, step_seconds, mix_seconds}}}.
+Writes work_dirs/bench/mixups.json: {setup: {method: {ratio, ratio_of_means, step_seconds, mix_seconds}}}, and
+{"views": {size: seconds an image}}.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ from pretrain import mixups
 from pretrain.backbones import build_backbone
 from pretrain.files import write_json
 from pretrain.mixups import MixResult
+from pretrain.mixups.augmix import AugMix
 from pretrain.mixups.policy import one_hot
 from pretrain.training.methods import Classification
 
@@ -53,7 +56,8 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     results = {name: measure(SETUPS[name], arguments.methods, arguments.rounds, device) for name in arguments.setups}
-    write_json(OUT, results)
+    views = {size: views_seconds(size) for size in (32, 64, 224)} if "augmix" in arguments.methods else {}
+    write_json(OUT, {**results, "views": views})
     for name, found in results.items():
         title = f"A step over vanilla's: {name}, {where}, torch {torch.__version__}"
         table = Table(title=title, title_justify="left")
@@ -64,6 +68,8 @@ def main() -> None:
             ratios = [f"{row[key]:.3f}" for key in ("ratio", "ratio_of_means")]
             table.add_row(method, milliseconds[0], *ratios, milliseconds[1])
         Console(width=100).print(table)
+    for size, seconds in views.items():
+        print(f"AugMix's views of an image of {size} pixels, in a loader: {1000 * seconds:.2f} ms")
 
 
 def measure(setup: Setup, names: list[str], rounds: int, device: torch.device) -> dict[str, dict[str, float]]:
@@ -90,6 +96,20 @@ def measure(setup: Setup, names: list[str], rounds: int, device: torch.device) -
         }
         for name, run in runs.items()
     }
+
+
+def views_seconds(size: int, images: int = 200) -> float:
+    """Return the mean seconds of AugMix's views of an image, on one thread."""
+    policy, generator = AugMix(), torch.Generator().manual_seed(0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    image = torch.randint(0, 256, (3, size, size), dtype=torch.uint8)
+    started = time.perf_counter()
+    for _ in range(images):
+        policy.views(image, generator)
+    seconds = time.perf_counter() - started
+    torch.set_num_threads(threads)
+    return seconds / images
 
 
 def policies(names: list[str]) -> dict[str, Any]:

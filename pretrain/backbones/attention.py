@@ -17,12 +17,14 @@ from pretrain.console import UserError
 def cls_attention(model: nn.Module) -> Iterator[list[Tensor]]:
     """Record what the class token looks at in the last block, for every forward pass within the context.
 
-    timm's attention is fused and never holds the weights, so that the class token's row is computed once more, from the
-    queries and keys of the pass. The network's output, gradients and speed stay what they were.
+    timm's attention is fused and never holds the weights. In ViT and DeiT the class token's row is computed once more,
+    from the queries and keys of the pass, which changes nothing. Other networks have rotations or biases of their own
+    in between: their last block runs timm's plain attention meanwhile, the same up to rounding.
 
     Args:
-        model: A vision transformer of timm's `vision_transformer` and `deit` files that classifies by its class token:
-            ViT, DeiT, DeiT III, distilled DeiT, with register tokens or without, of any image size.
+        model: A vision transformer of timm that classifies by its class token, of any image size: ViT, DeiT, DeiT III,
+            distilled DeiT, with register tokens or without; CaiT, XCiT; BEiT, EVA and rotary ViTs built with
+            `global_pool="token"`.
 
     Yields:
         A list, to which each pass appends (N, h, w) float32 without gradient: the mean over the heads of the softmax
@@ -33,23 +35,37 @@ def cls_attention(model: nn.Module) -> Iterator[list[Tensor]]:
         UserError: The network has no such class token, or drops patches at random.
     """
     network = _class_token_network(model)
+    attention = _last_attention(network)
+    prefix = getattr(network, "num_prefix_tokens", 1)
     maps: list[Tensor] = []
     grids: list[tuple[int, int]] = []
 
-    def note_grid(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        grids.append(network.patch_embed.dynamic_feat_size(tuple(inputs[0].shape[-2:])))
+    def note_grid(patch_embed: Any, inputs: tuple[Tensor, ...], output: Any) -> None:
+        sides = tuple(inputs[0].shape[-2:])
+        grids.append(output[1] if isinstance(output, tuple) else patch_embed.dynamic_feat_size(sides))
 
-    def record(_: nn.Module, __: tuple[Tensor, ...], qkv: Tensor) -> None:
-        patches = class_token_row(network.blocks[-1].attn, qkv)[:, network.num_prefix_tokens :]
-        maps.append(patches.unflatten(1, grids.pop()))
+    def keep(row: Tensor) -> None:
+        maps.append(row[:, prefix:].unflatten(1, grids.pop()))
 
+    def record_qkv(_: nn.Module, __: tuple[Tensor, ...], qkv: Tensor) -> None:
+        keep(class_token_row(attention, qkv))
+
+    def record_weights(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        keep(inputs[0][:, :, 0].detach().float().mean(dim=1))
+
+    plain = isinstance(attention, Attention)
+    fused = attention.fused_attn
+    attention.fused_attn = fused and plain
     hooks = [
-        network.patch_embed.register_forward_pre_hook(note_grid),
-        network.blocks[-1].attn.qkv.register_forward_hook(record),
+        network.patch_embed.register_forward_hook(note_grid),
+        attention.qkv.register_forward_hook(record_qkv)
+        if plain
+        else attention.attn_drop.register_forward_pre_hook(record_weights),
     ]
     try:
         yield maps
     finally:
+        attention.fused_attn = fused
         for hook in hooks:
             hook.remove()
 
@@ -69,15 +85,23 @@ def class_token_row(attention: Any, qkv: Tensor) -> Tensor:
     return scores.softmax(dim=3).mean(dim=1).squeeze(1)
 
 
+def _last_attention(network: Any) -> Any:
+    """Return the attention in which the class token gathers last: of a class-attention block where there are such."""
+    for name in ("blocks_token_only", "cls_attn_blocks", "blocks"):  # CaiT, XCiT, others
+        blocks = getattr(network, name, None)
+        if isinstance(blocks, nn.Sequential | nn.ModuleList):
+            return getattr(blocks[-1], "attn", None)
+    return None
+
+
 def _class_token_network(model: nn.Module) -> Any:
     """Return the model, once it is known that its class token's attention can be read and means something."""
     network: Any = model
-    blocks = getattr(network, "blocks", None)
     known = (
-        isinstance(blocks, nn.Sequential)
-        and isinstance(getattr(blocks[-1], "attn", None), Attention)
-        and getattr(network, "cls_token", None) is not None
-        and network.global_pool == "token"  # else nothing trains where the class token looks
+        getattr(network, "cls_token", None) is not None
+        and getattr(network, "global_pool", None) == "token"  # else nothing trains where the class token looks
+        and hasattr(_last_attention(network), "attn_drop")
+        and hasattr(_last_attention(network), "fused_attn")
     )
     name = getattr(network, "default_cfg", {}).get("architecture", type(model).__name__)
     if not known:

@@ -47,7 +47,12 @@ class PolicySettings:
 
     @model_validator(mode="after")
     def _fit_together(self) -> PolicySettings:
-        needs_teacher = bool({"features", "teacher"} & set(self.policy().needs))  # its own checks run here too
+        policy = self.policy()  # its own checks run here
+        if policy.views and self.one_hot_ce:
+            raise ValueError(
+                f"one_hot_ce is part of '{self.name}' already, whose loss has the clean images: leave it out"
+            )
+        needs_teacher = bool({"features", "teacher"} & set(policy.needs))
         if self.teacher is not None and not needs_teacher:
             raise ValueError(f"teacher belongs to methods with a frozen network, not to '{self.name}': leave it out")
         if self.teacher is None and needs_teacher:

@@ -2,7 +2,7 @@
 
 Expected: the paper has no figure for this cell (vanilla: 77.68 in Table 5). Not run by this project so far. The set
 is made first, by a network that was trained on the same images; with it an epoch is about twice as long, so there are
-half as many. Cost: 74,800 steps of 16 images.
+half as many. Cost: 74,800 steps of 16 images at about the cost of a vanilla step.
 
     python tools/supermix_generate.py --data data/cub200 --out work_dirs/supermix/cub200_r18 --resize 260 \\
         --grid 16 --sigma 2 --teacher work_dirs/cub200/r18_200ep/vanilla/export/model.safetensors

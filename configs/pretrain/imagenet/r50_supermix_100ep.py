@@ -2,7 +2,7 @@
 
 Expected: the paper has no figure for this cell (vanilla: 76.83 in Table 2). Not run by this project so far. The set
 is made first, by a network that was trained on the same images; with it an epoch is about twice as long, so there are
-half as many. Cost: 500,400 steps of 256 images.
+half as many. Cost: 500,400 steps of 256 images at about the cost of a vanilla step.
 
     python tools/supermix_generate.py --data data/imagenet --out work_dirs/supermix/imagenet_r50 --resize 260 \\
         --grid 16 --sigma 2 --teacher work_dirs/imagenet/r50_100ep/vanilla/export/model.safetensors

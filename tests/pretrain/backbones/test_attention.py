@@ -6,6 +6,7 @@ import pytest
 import timm
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.testing import assert_close
 
 from pretrain.backbones import build_backbone
@@ -126,13 +127,71 @@ def test_checkpointed_blocks_leave_one_map():
     assert_close(maps[0].flatten(1), _timm_rows(network, _images())[:, 1:], atol=1e-6, rtol=0)
 
 
+# One head, so that what the class token gathers is one row of weights times the values.
+OTHERS = {
+    "cait": ("cait_xxs24_224", {"img_size": (32, 48)}),
+    "xcit": ("xcit_nano_12_p16_224", {}),
+    "eva": ("eva02_tiny_patch14_224", {"img_size": (28, 42), "global_pool": "token"}),
+    "rope": ("vit_small_patch16_rope_224", {"img_size": (32, 48), "global_pool": "token"}),
+    "beit": ("beit_base_patch16_224", {"img_size": (32, 48), "global_pool": "token"}),
+}
+
+
+def _values(attention, tokens):
+    """What each token offers, (N, T, C), of the attention's input (N, T, C)."""
+    for name in ("v", "v_proj"):
+        if isinstance(getattr(attention, name, None), nn.Linear):
+            return getattr(attention, name)(tokens)
+    bias = getattr(attention, "v_bias", None)
+    bias = attention.qkv.bias.chunk(3)[2] if bias is None and attention.qkv.bias is not None else bias
+    return F.linear(tokens, attention.qkv.weight.chunk(3)[2], bias)
+
+
+@pytest.mark.parametrize("key", OTHERS)
+def test_other_transformers_gather_by_these_weights(key):
+    """In the fused pass, what the class token gathers is the values by the weights that are recorded."""
+    name, settings = OTHERS[key]
+    torch.manual_seed(0)
+    network = timm.create_model(name, num_classes=5, depth=1, num_heads=1, **settings).eval()
+    attention = [module for module in network.modules() if hasattr(module, "fused_attn")][-1]
+    with torch.no_grad():
+        for part in ("q", "q_proj", "qkv"):
+            if isinstance(getattr(attention, part, None), nn.Linear):
+                getattr(attention, part).weight.mul_(3 if key == "eva" else 20)  # so that attention is far from uniform
+    images, seen = _images("registers" if key == "eva" else key), {}
+    hooks = [
+        attention.register_forward_pre_hook(lambda _, inputs: seen.update(tokens=inputs[0])),
+        attention.proj.register_forward_pre_hook(lambda _, inputs: seen.update(gathered=inputs[0][:, 0])),
+    ]
+    features = network.forward_features(images)
+    for hook in hooks:
+        hook.remove()
+    with cls_attention(network) as maps:
+        assert_close(network.forward_features(images), features, atol=1e-4, rtol=1e-4)
+    assert attention.fused_attn
+    [found] = maps
+    assert found.shape == (3, 2, 3)
+    assert found.dtype == torch.float32
+    assert not found.requires_grad
+    assert found.std() > 0.01
+    offered = _values(attention, seen["tokens"])
+    assert offered.shape[1] == 1 + 6
+    own = (1 - found.sum((1, 2)))[:, None]  # the class token gets what the patches do not
+    gathered = own * offered[:, 0] + torch.einsum("np,npc->nc", found.flatten(1), offered[:, 1:])
+    assert_close(gathered, seen["gathered"], atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("network", "named"),
     [
         (lambda: build_backbone("resnet18", 5), "'resnet18'"),
         (lambda: build_backbone("cifar_resnet18", 5), "'CifarResNet'"),
         (lambda: timm.create_model("vit_tiny_patch16_224", depth=1, global_pool="avg"), "'vit_tiny_patch16_224'"),
-        (lambda: timm.create_model("cait_xxs24_224", depth=1), "'cait_xxs24_224'"),
+        (lambda: timm.create_model("beit_base_patch16_224", depth=1), "'beit_base_patch16_224'"),  # pools its patches
+        (
+            lambda: timm.create_model("swin_tiny_patch4_window7_224", depths=(1, 1, 1, 1)),
+            "'swin_tiny_patch4_window7_224'",
+        ),
         (lambda: timm.create_model("test_vit2"), "'test_vit2'"),
         (lambda: nn.Linear(3, 5), "'Linear'"),
     ],

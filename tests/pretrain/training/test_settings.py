@@ -111,6 +111,7 @@ def test_changes_and_method(config):
         ({"method": {"name": "fmix", "spectrum": "true"}}, "method.spectrum: input should be 'intended' or 'official'"),
         ({"method": {"name": "attentivemix"}}, "'attentivemix' needs a frozen network: set method.teacher"),
         ({"method": {"name": "mixup", "teacher": "x"}}, "teacher belongs to methods with a frozen network, not to 'mi"),
+        ({"method": {"name": "augmix", "one_hot_ce": True}}, "one_hot_ce is part of 'augmix' already"),
         ({"data.soft_labelled": "x"}, "soft labels, which automix does not mix"),
         ({"optim.lr": "fast"}, "optim.lr: input should be a valid number"),
         ({"run.precision": "8-true"}, "run.precision: input should be '32-true'"),
