@@ -52,16 +52,8 @@ class AlignMix(PairPolicy):
         """Check the settings; a ValueError names the wrong one."""
         require_positive(self.name, alpha=self.alpha, eps=self.eps, iterations=self.iterations)
 
-    def sample(
-        self,
-        n: int,
-        size: tuple[int, int],
-        generator: torch.Generator | None = None,
-        lam: float | None = None,
-        index: Tensor | None = None,
-    ) -> AlignDraw:
-        """Draw lambda and partners as MixUp does, then two coins; see `MixPolicy.sample`."""
-        pairs = super().sample(n, size, generator, lam, index)
+    def draw_more(self, pairs: Draw, n: int, size: tuple[int, int], generator: torch.Generator | None) -> AlignDraw:
+        """Draw two coins; see `PairPolicy`."""
         in_features, to_partner = (torch.rand(2, generator=generator) < 0.5).tolist()
         return AlignDraw(pairs.lam, pairs.index, in_features, to_partner)
 

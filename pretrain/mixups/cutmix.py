@@ -24,16 +24,8 @@ class CutMix(PairPolicy):
 
     name: ClassVar[str] = "cutmix"
 
-    def sample(
-        self,
-        n: int,
-        size: tuple[int, int],
-        generator: torch.Generator | None = None,
-        lam: float | None = None,
-        index: Tensor | None = None,
-    ) -> BoxDraw:
-        """Draw lambda, partners and the box's centre; see `MixPolicy.sample`."""
-        pairs = super().sample(n, size, generator, lam, index)
+    def draw_more(self, pairs: Draw, n: int, size: tuple[int, int], generator: torch.Generator | None) -> BoxDraw:
+        """Draw the box's centre; see `PairPolicy`."""
         y, x = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
         return BoxDraw(pairs.lam, pairs.index, (y, x))
 

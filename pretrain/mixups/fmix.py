@@ -44,16 +44,8 @@ class FMix(PairPolicy):
         if self.spectrum not in get_args(Spectrum):
             raise ValueError(f"{self.name}: spectrum has to be 'intended' or 'official', not {self.spectrum!r}")
 
-    def sample(
-        self,
-        n: int,
-        size: tuple[int, int],
-        generator: torch.Generator | None = None,
-        lam: float | None = None,
-        index: Tensor | None = None,
-    ) -> NoiseDraw:
-        """Draw lambda, partners and noise; see `MixPolicy.sample`."""
-        pairs = super().sample(n, size, generator, lam, index)
+    def draw_more(self, pairs: Draw, n: int, size: tuple[int, int], generator: torch.Generator | None) -> NoiseDraw:
+        """Draw the noise; see `PairPolicy`."""
         return NoiseDraw(pairs.lam, pairs.index, torch.randn(size, generator=generator, dtype=torch.complex64))
 
     def apply(self, images: Tensor, targets: Tensor, draw: NoiseDraw, context: MixContext | None = None) -> MixResult:

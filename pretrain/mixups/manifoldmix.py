@@ -43,16 +43,8 @@ class ManifoldMix(PairPolicy):
         if not self.stages or min(self.stages) < 0:
             raise ValueError(f"{self.name}: stages have to be one or more numbers from 0, not {self.stages}")
 
-    def sample(
-        self,
-        n: int,
-        size: tuple[int, int],
-        generator: torch.Generator | None = None,
-        lam: float | None = None,
-        index: Tensor | None = None,
-    ) -> StageDraw:
-        """Draw lambda and partners as MixUp does, then the stage; see `MixPolicy.sample`."""
-        pairs = super().sample(n, size, generator, lam, index)
+    def draw_more(self, pairs: Draw, n: int, size: tuple[int, int], generator: torch.Generator | None) -> StageDraw:
+        """Draw the stage; see `PairPolicy`."""
         choice = int(torch.randint(len(self.stages), (), generator=generator))
         return StageDraw(pairs.lam, pairs.index, self.stages[choice])
 

@@ -185,11 +185,20 @@ class PairPolicy(MixPolicy):
         lam: float | None = None,
         index: Tensor | None = None,
     ) -> Draw:
-        """Draw lambda and partners; see `MixPolicy.sample`."""
-        return Draw(
-            sample_lam(self.alpha, generator) if lam is None else lam,
+        """Draw lambda and partners, then what else the method draws; see `MixPolicy.sample`."""
+        pairs = Draw(
+            self.draw_lam(generator) if lam is None else lam,
             sample_partners(n, generator=generator) if index is None else index,
         )
+        return self.draw_more(pairs, n, size, generator)
+
+    def draw_lam(self, generator: torch.Generator | None) -> float:
+        """Return lambda, where it is not given."""
+        return sample_lam(self.alpha, generator)
+
+    def draw_more(self, pairs: Draw, n: int, size: tuple[int, int], generator: torch.Generator | None) -> Draw:
+        """Return lambda and partners with what else the method draws; nothing here."""
+        return pairs
 
 
 def require_positive(name: str, **values: float) -> None:

@@ -68,16 +68,8 @@ class PuzzleMix(PairPolicy):
         if len(self.std) != 3 or not all(value > 0 for value in self.std):
             raise ValueError(f"{self.name}: std has to be three positive numbers, not {self.std}")
 
-    def sample(
-        self,
-        n: int,
-        size: tuple[int, int],
-        generator: torch.Generator | None = None,
-        lam: float | None = None,
-        index: Tensor | None = None,
-    ) -> BlockDraw:
-        """Draw lambda, partners and 2, 4, 8 or 16 blocks a side; see `MixPolicy.sample`."""
-        pairs = super().sample(n, size, generator, lam, index)
+    def draw_more(self, pairs: Draw, n: int, size: tuple[int, int], generator: torch.Generator | None) -> BlockDraw:
+        """Draw 2, 4, 8 or 16 blocks a side; see `PairPolicy`."""
         return BlockDraw(pairs.lam, pairs.index, 2 ** int(torch.randint(1, 5, (), generator=generator)))
 
     def apply(self, images: Tensor, targets: Tensor, draw: BlockDraw, context: MixContext | None = None) -> MixResult:

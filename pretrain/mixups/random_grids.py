@@ -35,16 +35,8 @@ class RandomGrids(PairPolicy):
     alpha: float = 2.0
     grid: int = 8
 
-    def sample(
-        self,
-        n: int,
-        size: tuple[int, int],
-        generator: torch.Generator | None = None,
-        lam: float | None = None,
-        index: Tensor | None = None,
-    ) -> GridDraw:
-        """Draw lambda, partners and the order of the cells; see `MixPolicy.sample`."""
-        pairs = super().sample(n, size, generator, lam, index)
+    def draw_more(self, pairs: Draw, n: int, size: tuple[int, int], generator: torch.Generator | None) -> GridDraw:
+        """Draw the order of the cells; see `PairPolicy`."""
         ranks = torch.rand((n, self.grid**2), generator=generator).argsort(dim=1).argsort(dim=1)
         return GridDraw(pairs.lam, pairs.index, ranks)
 

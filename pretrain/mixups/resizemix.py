@@ -45,26 +45,18 @@ class ResizeMix(PairPolicy):
                 f"scale_max {self.scale_max}"
             )
 
-    def sample(
-        self,
-        n: int,
-        size: tuple[int, int],
-        generator: torch.Generator | None = None,
-        lam: float | None = None,
-        index: Tensor | None = None,
-    ) -> PatchDraw:
-        """Draw the scale, as lambda = 1 - tau ** 2, partners and the patch's corner; see `MixPolicy.sample`."""
-        lam = 1 - self._sample_scale(generator) ** 2 if lam is None else lam
-        pairs = super().sample(n, size, generator, lam, index)
+    def draw_lam(self, generator: torch.Generator | None) -> float:
+        """Draw the scale; lambda is the share that a patch of tau of the sides leaves."""
+        tau = sample_lam(self.alpha, generator)
+        if not self.scale_min <= tau <= self.scale_max:
+            uniform = torch.rand((), generator=generator, dtype=torch.float64).item()
+            tau = self.scale_min + (self.scale_max - self.scale_min) * uniform
+        return 1 - tau**2
+
+    def draw_more(self, pairs: Draw, n: int, size: tuple[int, int], generator: torch.Generator | None) -> PatchDraw:
+        """Draw the patch's corner; see `PairPolicy`."""
         y, x = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
         return PatchDraw(pairs.lam, pairs.index, (y, x))
-
-    def _sample_scale(self, generator: torch.Generator | None) -> float:
-        tau = sample_lam(self.alpha, generator)
-        if self.scale_min <= tau <= self.scale_max:
-            return tau
-        uniform = torch.rand((), generator=generator, dtype=torch.float64).item()
-        return self.scale_min + (self.scale_max - self.scale_min) * uniform
 
     def apply(self, images: Tensor, targets: Tensor, draw: PatchDraw, context: MixContext | None = None) -> MixResult:
         """See `MixPolicy`."""

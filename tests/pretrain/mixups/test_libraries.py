@@ -119,7 +119,7 @@ def test_mixup_and_cutmix_are_kornias(batch):
     assert_close(MixUp().apply(images, _one_hot(labels), Draw(lam, FLIPPED)).images, theirs)
     corners = torch.tensor([[left, top], [right - 1, top], [right - 1, bottom - 1], [left, bottom - 1]]).float()
     given = {"mix_pairs": FLIPPED[None], "crop_src": corners.expand(1, N, 4, 2)}
-    theirs = augmentation.RandomCutMixV2(data_keys=["input"]).apply_transform(images, given)
+    theirs = augmentation.RandomCutMixV2(data_keys=["input"], use_correct_lambda=True).apply_transform(images, given)
     ours = paste(images, _one_hot(labels), FLIPPED, outside_box((24, 40), (top, left, bottom, right)))
     assert torch.equal(ours.images, theirs)
 

@@ -12,11 +12,11 @@ from pretrain.automix.losses import LossSettings, build_criterion
 from pretrain.backbones import build_backbone
 from pretrain.console import UserError
 from pretrain.mixups import MixContext, training_context
-from pretrain.mixups.policy import MixResult, PairPolicy, one_hot, sample_lam
+from pretrain.mixups.policy import MixResult, one_hot, sample_lam
 
 ALL = sorted(mixups.POLICIES)
 IN_IMAGES = [name for name in ALL if mixups.POLICIES[name].mixes_images]
-WITH_LAMBDA = [name for name in IN_IMAGES if issubclass(mixups.POLICIES[name], PairPolicy)]
+WITH_LAMBDA = [name for name in IN_IMAGES if name not in ("comixup", "supermix")]  # these ask saliency and a teacher
 SHAPES = [(5, 24, 40), (1, 17, 31), (2, 33, 12), (7, 32, 32)]  # odd and even, wide and tall, a batch of one
 
 
