@@ -29,7 +29,7 @@ print(result.images[0, 0, :, 0].tolist(), result.soft_targets[0].tolist())
 @pytest.fixture
 def checkout(tmp_path):
     """Return a copy of what the example touches, with its two files in place."""
-    for folder in ("pretrain", "configs"):
+    for folder in ("pretrain", "configs", "tests/pretrain/mixups"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     section = (ROOT / "CONTRIBUTING.md").read_text().partition("## A mixing method, from nothing")[2]
     method, config = re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
@@ -46,3 +46,10 @@ def test_the_example_is_a_method(checkout):
     images, targets = ran.stdout.strip().replace("] [", "]|[").split("|")
     assert images == str([0.0] * 3 + [4.0] * 7)
     assert eval(targets) == pytest.approx([0.3, 0, 0, 0, 0.7])
+
+
+def test_the_tests_over_all_methods_know_it(checkout):
+    command = [sys.executable, "-m", "pytest", "-q", "-k", "stripmix", "tests/pretrain/mixups/test_mixups.py"]
+    ran = subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stdout
+    assert int(re.search(r"(\d+) passed", ran.stdout)[1]) >= 18

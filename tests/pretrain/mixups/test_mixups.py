@@ -50,7 +50,8 @@ def test_the_thirteen_methods_and_those_beside_them_are_here():
         "mixup", "cutmix", "manifoldmix", "augmix", "attentivemix", "saliencymix", "fmix", "resizemix", "puzzlemix",
         "comixup", "supermix", "alignmix", "transmix",
     }  # fmt: skip
-    assert set(ALL) == compared | {"random_choice", "random_grids"}
+    assert len(compared) == 13
+    assert compared | {"random_choice", "random_grids"} <= set(ALL)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
