@@ -57,6 +57,8 @@ def test_labels_name_the_images_whose_pixels_show(name):
         said = {"ABCD".index(letter): float(weight) for letter, weight in zip(words[::2], words[1::2], strict=True)}
         assert sum(said.values()) == pytest.approx(1, abs=0.02)
         assert float(panel.image.mean()) == pytest.approx(sum(w * k / 4 for k, w in said.items()), abs=0.02)
+        if panel.mask.dtype == torch.int64:  # the image that weighs most, of those that the label names
+            assert set(panel.mask.unique().tolist()) <= set(said)
         assert name == "comixup" or set(said) <= {0, 1} or set(said) <= {2, 3}
 
 
