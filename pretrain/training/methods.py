@@ -21,7 +21,7 @@ from pretrain.automix import (
 from pretrain.automix.losses import Criterion
 from pretrain.automix.momentum import momentum_at
 from pretrain.automix.step import Backward, differentiate
-from pretrain.backbones import load_backbone, load_pretrained, stage_channels
+from pretrain.backbones import cls_attention, load_backbone, load_pretrained, stage_channels
 from pretrain.console import UserError
 from pretrain.mixups import MixPolicy, training_context
 from pretrain.mixups.policy import one_hot
@@ -165,7 +165,8 @@ def build_method(
     """Build the method round the network it trains.
 
     Raises:
-        UserError: The backbone has no such feature layer, or a trained Mix Block cannot be read.
+        UserError: The backbone has no such feature layer, or no class token where the method reads its attention; a
+            trained Mix Block or a frozen network cannot be read.
     """
     criterion = build_criterion(loss or LossSettings())
     if isinstance(settings, AutoMixSettings):
@@ -181,8 +182,12 @@ def build_method(
         )
         return (AutoMix if settings.momentum is not None else JointAutoMix)(backbone, block, settings, criterion)
     if isinstance(settings, PolicySettings):
+        policy = settings.policy()
+        if "attention" in policy.needs:
+            with cls_attention(backbone):  # raises now what it would raise in the first step
+                pass
         frozen = load_pretrained(settings.teacher) if settings.teacher is not None else None
-        return Classification(backbone, num_classes, settings.policy(), settings, criterion, frozen)
+        return Classification(backbone, num_classes, policy, settings, criterion, frozen)
     return Classification(backbone, num_classes, criterion=criterion)
 
 

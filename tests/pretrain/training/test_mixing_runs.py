@@ -21,6 +21,7 @@ from pretrain.training import loop
 from pretrain.training.devices import launch_fabric
 from pretrain.training.logbook import read_log
 from pretrain.training.loop import train
+from pretrain.training.methods import build_method
 from pretrain.training.settings import load_settings
 
 CLASSES = ("class0", "class1", "class2")
@@ -97,6 +98,12 @@ def test_the_frozen_network_stays_as_it_is(config, tmp_path, fabric, exported, m
     assert not runs[0].method.frozen.training
     before = load_file(exported)
     assert all(torch.equal(value, before[name]) for name, value in runs[0].method.frozen.state_dict().items())
+
+
+def test_transmix_needs_a_class_token_from_the_start(config):
+    settings = _settings(config, {"name": "transmix"})
+    with pytest.raises(UserError, match="backbone 'resnet10t' has no class token"):
+        build_method(settings.method, build_backbone(settings.backbone.name, 3), 3)
 
 
 def test_a_run_starts_from_an_exported_backbone(config, tmp_path, fabric, exported):
