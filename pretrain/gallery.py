@@ -54,7 +54,6 @@ def show_mixes(
     transformer: str | None = None,
     size: int = 224,
     seed: int = 0,
-    credit: str = "",
 ) -> dict[str, str]:
     """Draw the gallery of image files.
 
@@ -66,7 +65,6 @@ def show_mixes(
         network, transformer: See `pretrain.backbones.load_pretrained`; for methods that follow a network.
         size: Images are resized to it by their short side, and cropped in the centre.
         seed: Of what is drawn beside lambda.
-        credit: A line below the picture.
 
     Returns:
         The methods that were left out, and why.
@@ -99,7 +97,7 @@ def show_mixes(
             rows[name] = "follows a network: name one by --network"
         else:
             rows[name] = panels(policy, images, targets, context, lambdas, seed, looking)
-    figure = draw_gallery(pixels.float() / 255, rows, lambdas, credit)
+    figure = draw_gallery(pixels.float() / 255, rows, lambdas)
     with atomic_path(out) as temporary:
         figure.savefig(temporary, dpi=110)
     return {name: row for name, row in rows.items() if isinstance(row, str)}
@@ -169,23 +167,21 @@ def views(policy: Any, pixels: Tensor, count: int, seed: int = 0) -> list[list[P
 def _panel(result: MixResult, first: int) -> Panel:
     weights = result.weights[first]
     named = [number for number in range(len(weights)) if weights[number] > SHARE_TO_NAME]
-    label = "  ".join(f"{LETTERS[number]} {float(weights[number]):.2f}".replace("0.", ".") for number in named)
+    words = [f"{LETTERS[number]} {float(weights[number]):.2f}".replace("0.", ".") for number in named]
+    label = "\n".join("  ".join(words[start : start + 2]) for start in range(0, len(words), 2))
     mask = result.mask
     if mask is not None:
         mask = mask[first].argmax(dim=0) if len(mask[first]) > 1 else mask[first, 0]
     return Panel(Normalise().inverse(result.images[first].float()[None])[0], mask, label)
 
 
-def draw_gallery(
-    images: Tensor, rows: dict[str, Row], lambdas: Sequence[float] = DRAWN_LAMBDAS, credit: str = ""
-) -> Figure:
+def draw_gallery(images: Tensor, rows: dict[str, Row], lambdas: Sequence[float] = DRAWN_LAMBDAS) -> Figure:
     """Draw a line of mixed images and a line of masks for each method.
 
     Args:
         images: (2 P, 3, H, W) in [0, 1], the pairs.
         rows: For each method what there is to see.
         lambdas: The shares that were asked for.
-        credit: A line below the picture.
     """
     pairs, per_pair = len(images) // 2, len(lambdas)
     heights = [1.0, 0.25] + [height for row in rows.values() for height in _heights(row)]
@@ -213,8 +209,6 @@ def draw_gallery(
             for upper, lower, panel in zip(grid[line, 1:], below, (p for pair in row for p in pair), strict=True):
                 _draw_panel(upper, lower, panel)
         line += len(_heights(row))
-    if credit:
-        figure.supxlabel(credit, fontsize=8)
     return figure
 
 
