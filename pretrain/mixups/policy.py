@@ -186,6 +186,8 @@ class PairPolicy(MixPolicy):
         index: Tensor | None = None,
     ) -> Draw:
         """Draw lambda and partners, then what else the method draws; see `MixPolicy.sample`."""
+        if lam is not None and not 0 <= lam <= 1:
+            raise ValueError(f"{self.name}: lambda has to be in [0, 1], not {lam}")
         pairs = Draw(
             self.draw_lam(generator) if lam is None else lam,
             sample_partners(n, generator=generator) if index is None else index,

@@ -186,7 +186,7 @@ def build_method(
         if "attention" in policy.needs:
             with cls_attention(backbone):  # raises now what it would raise in the first step
                 pass
-        frozen = load_pretrained(settings.teacher) if settings.teacher is not None else None
+        frozen = load_pretrained(settings.frozen_network) if settings.frozen_network is not None else None
         return Classification(backbone, num_classes, policy, settings, criterion, frozen)
     return Classification(backbone, num_classes, criterion=criterion)
 

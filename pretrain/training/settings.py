@@ -36,14 +36,14 @@ class PolicySettings:
         momentum, momentum_end: m of a momentum encoder (Eq. 12) at the start and at the end of the run, along a
             cosine; it is then the result ("+MP" of Table 10). None: there is none.
         one_hot_ce: Whether the network learns from the clean images too; "+CE" of Table 10.
-        teacher: A frozen network, for methods that need one: see `pretrain.backbones.load_pretrained`.
+        frozen_network: A trained one, for methods that follow one: see `pretrain.backbones.load_pretrained`.
     """
 
     name: str
     momentum: float | None = None
     momentum_end: float = 1.0
     one_hot_ce: bool = False
-    teacher: str | None = None
+    frozen_network: str | None = None
 
     @model_validator(mode="after")
     def _fit_together(self) -> PolicySettings:
@@ -52,13 +52,13 @@ class PolicySettings:
             raise ValueError(
                 f"one_hot_ce is part of '{self.name}' already, whose loss has the clean images: leave it out"
             )
-        needs_teacher = bool({"features", "teacher"} & set(policy.needs))
-        if self.teacher is not None and not needs_teacher:
-            raise ValueError(f"teacher belongs to methods with a frozen network, not to '{self.name}': leave it out")
-        if self.teacher is None and needs_teacher:
+        follows = bool({"features", "teacher"} & set(policy.needs))
+        if self.frozen_network is not None and not follows:
+            raise ValueError(f"frozen_network belongs to methods that follow one, not to '{self.name}': leave it out")
+        if self.frozen_network is None and follows:
             raise ValueError(
-                f"'{self.name}' needs a frozen network: set method.teacher to an exported backbone, or to the name of "
-                "one of timm's pretrained networks, such as resnet50.tv_in1k"
+                f"'{self.name}' needs a frozen network: set method.frozen_network to an exported backbone, or to the "
+                "name of one of timm's pretrained networks, such as resnet50.tv_in1k"
             )
         return self
 

@@ -11,4 +11,4 @@ _base_ = "base_800ep.py"
 
 name = "cifar100/r18_800ep"
 backbone = dict(name="cifar_resnet18")
-method = dict(name="attentivemix", teacher="resnet50.tv_in1k")
+method = dict(name="attentivemix", frozen_network="resnet50.tv_in1k")

@@ -11,4 +11,4 @@ _base_ = "base_200ep.py"
 
 name = "cub200/r18_200ep"
 backbone = dict(name="resnet18", pretrained="resnet18.tv_in1k")
-method = dict(name="attentivemix", teacher="resnet50.tv_in1k")
+method = dict(name="attentivemix", frozen_network="resnet50.tv_in1k")

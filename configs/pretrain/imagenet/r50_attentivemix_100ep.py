@@ -11,4 +11,4 @@ _base_ = "base_100ep.py"
 
 name = "imagenet/r50_100ep"
 backbone = dict(name="resnet50")
-method = dict(name="attentivemix", teacher="resnet50.tv_in1k")
+method = dict(name="attentivemix", frozen_network="resnet50.tv_in1k")

@@ -179,6 +179,11 @@ def test_alpha_has_to_be_positive(name, alpha):
         mixups.build(name, alpha=alpha)
 
 
+def test_a_given_lambda_is_a_share():
+    with pytest.raises(ValueError, match=r"cutmix: lambda has to be in \[0, 1\], not 1.2"):
+        mixups.build("cutmix").sample(2, (8, 8), lam=1.2)
+
+
 @pytest.mark.parametrize("name", [name for name in ALL if mixups.POLICIES[name].needs])
 def test_a_context_that_lacks_something_is_named(name):
     images, targets = coded_batch(2, 8, 8)

@@ -65,7 +65,7 @@ def _weights(folder):
 )
 def test_a_run_stopped_and_resumed_is_the_run_in_one_go(config, tmp_path, exported, monkeypatch, method, changes):
     if method["name"] in ("attentivemix", "supermix"):
-        method = {**method, "teacher": str(exported)}
+        method = {**method, "frozen_network": str(exported)}
     settings = _settings(config, method, **changes)
     fabric = launch_fabric(settings.run.precision)
     train(settings, tmp_path / "whole", resume=False, fabric=fabric)
@@ -92,7 +92,7 @@ def test_a_run_stopped_and_resumed_is_the_run_in_one_go(config, tmp_path, export
 def test_the_frozen_network_stays_as_it_is(config, tmp_path, fabric, exported, monkeypatch):
     runs = []
     monkeypatch.setattr(loop._Run, "fit", lambda run, stop, fit=loop._Run.fit: (runs.append(run), fit(run, stop)))
-    method = {"name": "attentivemix", "teacher": str(exported), "teacher_size": 64}
+    method = {"name": "attentivemix", "frozen_network": str(exported), "teacher_size": 64}
     result = train(_settings(config, method), tmp_path, resume=False, fabric=fabric)
     assert list(result["accuracy"]) == ["model_top1", "model_top5"]  # the frozen network is no result
     assert not runs[0].method.frozen.training

@@ -112,8 +112,11 @@ def test_changes_and_method(config):
         ({"method": {"name": "cutmix", "grid": 3}}, "unknown key 'method.grid'; known: alpha"),
         ({"method": {"name": "fmix", "alpha": 0}}, "fmix: alpha has to be positive, not 0"),
         ({"method": {"name": "fmix", "spectrum": "true"}}, "method.spectrum: input should be 'intended' or 'official'"),
-        ({"method": {"name": "attentivemix"}}, "'attentivemix' needs a frozen network: set method.teacher"),
-        ({"method": {"name": "mixup", "teacher": "x"}}, "teacher belongs to methods with a frozen network, not to 'mi"),
+        ({"method": {"name": "attentivemix"}}, "'attentivemix' needs a frozen network: set method.frozen_network"),
+        (
+            {"method": {"name": "mixup", "frozen_network": "x"}},
+            "frozen_network belongs to methods that follow one, not",
+        ),
         ({"method": {"name": "augmix", "one_hot_ce": True}}, "one_hot_ce is part of 'augmix' already"),
         ({"data.soft_labelled": "x"}, "soft labels, which automix does not mix"),
         ({"optim.lr": "fast"}, "optim.lr: input should be a valid number"),
