@@ -12,12 +12,13 @@ from pretrain.mixups.policy import MixContext, MixPolicy, MixResult
 def _found() -> dict[str, type[MixPolicy]]:
     """Return the methods of this folder's files by name."""
     modules = [import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__)]
-    classes = [(entry, module) for module in modules for entry in vars(module).values() if isinstance(entry, type)]
-    return {
-        entry.name: entry
-        for entry, module in classes
-        if issubclass(entry, MixPolicy) and entry.__module__ == module.__name__ and hasattr(entry, "name")
-    }
+    classes = [  # its own, not those that it imports; Python 3.10 takes list[int] for a type
+        entry
+        for module in modules
+        for entry in vars(module).values()
+        if isinstance(entry, type) and entry.__module__ == module.__name__
+    ]
+    return {entry.name: entry for entry in classes if issubclass(entry, MixPolicy) and hasattr(entry, "name")}
 
 
 POLICIES: dict[str, type[MixPolicy]] = _found()
