@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
-from scipy.special import betaincinv
 from torch import Tensor, nn
 
 from pretrain.mixups.augmix_ops import OPS
@@ -17,6 +16,7 @@ from pretrain.mixups.policy import (
     MixPolicy,
     MixResult,
     require_positive,
+    sample_dirichlet,
     sample_lam,
 )
 
@@ -108,7 +108,9 @@ class AugMix(MixPolicy):
             depth = self.depth if self.depth > 0 else int(torch.randint(1, 4, (), generator=generator))
             chains.append(tuple(self._sample_operation(generator) for _ in range(depth)))
         return ViewDraw(
-            sample_lam(self.alpha, generator), sample_dirichlet(self.alpha, self.width, generator), tuple(chains)
+            sample_lam(self.alpha, generator),
+            tuple(sample_dirichlet(self.alpha, (self.width,), generator).tolist()),
+            tuple(chains),
         )
 
     def _sample_operation(self, generator: torch.Generator | None) -> tuple[str, float]:
@@ -152,17 +154,6 @@ def augment(image: Tensor, draw: ViewDraw) -> Tensor:
             augmented = OPS[name](augmented, level)
         mixed.add_(augmented, alpha=draw.share * weight)
     return mixed.round_().clamp_(0, 255).to(torch.uint8)
-
-
-def sample_dirichlet(alpha: float, n: int, generator: torch.Generator | None = None) -> tuple[float, ...]:
-    """Draw n weights ~ Dirichlet(alpha, ..., alpha) by breaking a stick, so that `generator` decides alone."""
-    weights, rest = [], 1.0
-    for after, uniform in zip(
-        range(n - 1, 0, -1), torch.rand(n - 1, generator=generator, dtype=torch.float64).tolist()
-    ):
-        weights.append(rest * float(betaincinv(alpha, alpha * after, uniform)))
-        rest -= weights[-1]
-    return (*weights, rest)
 
 
 def jensen_shannon(logits: Tensor) -> Tensor:

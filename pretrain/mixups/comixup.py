@@ -8,13 +8,12 @@ from typing import ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import gammaincinv
 from torch import Tensor
 from torch.nn import functional as F
 
 from pretrain.mixups.comixup_labels import Problem, minimise
 from pretrain.mixups.grid_labels import Floats, Ints
-from pretrain.mixups.policy import Draw, MixContext, MixPolicy, MixResult, require_positive
+from pretrain.mixups.policy import Draw, MixContext, MixPolicy, MixResult, require_positive, sample_dirichlet
 
 BLOCKS = 4  # along each side, in every published experiment; the labelling of a grid is exact for few columns only
 FINE = 8 * BLOCKS  # cells along each side of the map in which an image's most salient region is sought
@@ -84,9 +83,8 @@ class CoMixup(MixPolicy):
         index: Tensor | None = None,
     ) -> CoMixupDraw:
         """Draw the prior and where the sweeps start; see `MixPolicy.sample`."""
-        uniform = torch.rand(n, generator=generator, dtype=torch.float64)
-        shares = torch.from_numpy(gammaincinv(self.alpha, uniform.numpy()))
-        log_prior = torch.cat([torch.log(part / part.sum() + 1e-8) for part in shares.split(self._sizes(n))])
+        shares = [sample_dirichlet(self.alpha, (size,), generator) for size in self._sizes(n)]
+        log_prior = torch.log(torch.cat(shares) + 1e-8)
         start = torch.rand((n, BLOCKS, BLOCKS), generator=generator)
         return CoMixupDraw(1.0 if lam is None else lam, torch.arange(n) if index is None else index, log_prior, start)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from scipy.special import betaincinv
+from scipy.special import betaincinv, gammaincinv
 from torch import Tensor, nn
 
 Criterion = Callable[[Tensor, Tensor], Tensor]  # logits (N, K) and targets, (N,) int64 or (N, K) float, to a scalar
@@ -213,6 +213,16 @@ def require_positive(name: str, **values: float) -> None:
 def sample_lam(alpha: float, generator: torch.Generator | None = None) -> float:
     """Draw lambda ~ Beta(alpha, alpha) by inverting its distribution function, so that `generator` decides alone."""
     return float(betaincinv(alpha, alpha, torch.rand((), generator=generator, dtype=torch.float64).item()))
+
+
+def sample_dirichlet(alpha: float, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
+    """Draw float64 weights ~ Dirichlet(alpha, ..., alpha) along the last axis: gamma variates over their sum.
+
+    As in `sample_lam`, distribution functions are inverted, so that `generator` decides alone.
+    """
+    uniform = torch.rand(shape, generator=generator, dtype=torch.float64)
+    gamma = torch.from_numpy(gammaincinv(alpha, uniform.numpy())).clamp_min(1e-300)
+    return gamma / gamma.sum(dim=-1, keepdim=True)
 
 
 def sample_partners(n: int, device: torch.device | str = "cpu", generator: torch.Generator | None = None) -> Tensor:

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from scipy.special import gammaincinv
 from torch import Tensor
 from torch.nn import functional as F
 
-from pretrain.mixups.policy import Draw, MixContext, MixPolicy, MixResult, require_positive
+from pretrain.mixups.policy import Draw, MixContext, MixPolicy, MixResult, require_positive, sample_dirichlet
 
 STEP_RANGE = (1e-4, 2000.0)  # of the factor on the smoothed gradient, as in the authors' code
 
@@ -94,12 +93,11 @@ class SuperMix(MixPolicy):
         index: Tensor | None = None,
     ) -> SuperDraw:
         """Draw shares and partners; a `lam` that is given is the share of image i. See `MixPolicy.sample`."""
-        uniform = torch.rand((n, self.sources), generator=generator, dtype=torch.float64)
-        gamma = torch.from_numpy(gammaincinv(self.alpha, uniform.numpy())).clamp_min(1e-300)
+        shares = sample_dirichlet(self.alpha, (n, self.sources), generator)
         if lam is not None:
-            others = gamma[:, 1:] / gamma[:, 1:].sum(dim=1, keepdim=True)
-            gamma = torch.cat([torch.full((n, 1), lam, dtype=torch.float64), (1 - lam) * others], dim=1)
-        shares = (gamma / gamma.sum(dim=1, keepdim=True)).float()
+            others = shares[:, 1:] / shares[:, 1:].sum(dim=1, keepdim=True)
+            shares = torch.cat([torch.full((n, 1), lam, dtype=torch.float64), (1 - lam) * others], dim=1)
+        shares = shares.float()
         if index is None:
             cycle = torch.randperm(n, generator=generator)
             index = torch.empty_like(cycle).scatter_(0, cycle, cycle.roll(-1))

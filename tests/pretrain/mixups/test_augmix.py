@@ -16,7 +16,7 @@ from torch.testing import assert_close
 from torchvision.transforms.v2 import functional as tv
 
 from pretrain import mixups
-from pretrain.mixups.augmix import AugMix, ViewDraw, augment, jensen_shannon, sample_dirichlet
+from pretrain.mixups.augmix import AugMix, ViewDraw, augment, jensen_shannon
 from pretrain.mixups.augmix_ops import OPS
 
 SIZES = [(32, 32), (45, 30)]
@@ -209,7 +209,6 @@ def test_width_and_depth():
         assert [len(chain) for chain in draw.chains] == [5, 5]
     for draw in _draws(20, width=1):
         assert draw.weights == (1.0,)
-    assert len(sample_dirichlet(1.0, 6)) == 6
 
 
 def _logits(n=7, classes=11, scale=3.0):
