@@ -115,7 +115,7 @@ def views_seconds(size: int, images: int = 200) -> float:
 def policies(names: list[str]) -> dict[str, Any]:
     """Return the methods by name, vanilla first, others' MixUp and CutMix after ours."""
     chosen: dict[str, Any] = {"vanilla": None}
-    if any(on_transformer(mixups.build(name)) for name in names):
+    if any("attention" in mixups.build(name).needs for name in names):
         chosen["vanilla, DeiT"] = None
     for name in names:
         chosen[name] = mixups.build(name)
@@ -123,21 +123,16 @@ def policies(names: list[str]) -> dict[str, Any]:
     return chosen
 
 
-def on_transformer(policy: Any) -> bool:
-    """Whether a method needs a network with a class token."""
-    return policy is not None and "attention" in getattr(policy, "needs", ())
-
-
 class Run:
     """A method with a network of its own, and its times."""
 
     def __init__(self, name: str, policy: Any, setup: Setup, images: Tensor, labels: Tensor, frozen: nn.Module) -> None:
-        transformer = on_transformer(policy) or name == "vanilla, DeiT"
+        transformer = "attention" in needs(policy) or name == "vanilla, DeiT"
         self.baseline = "vanilla, DeiT" if transformer else "vanilla"
         network = transformer_for(setup) if transformer else build_backbone(setup.backbone, CLASSES)
         method = Classification(network, CLASSES, policy, frozen=frozen if "features" in needs(policy) else None)
         method = method.to(images.device).to(memory_format=torch.channels_last)
-        if getattr(policy, "name", None) == "augmix":  # three views an image, from the loader
+        if policy and policy.views:  # three of an image, from the loader
             images = torch.stack([images, images.flip(3), images.flip(2)], dim=1)
         self.step = training_step(method, images, labels, "fp32")
         targets, generator = one_hot(labels, CLASSES), torch.Generator().manual_seed(0)
@@ -148,7 +143,7 @@ class Run:
 
 def needs(policy: Any) -> tuple[str, ...]:
     """Return what a method asks of its context."""
-    return getattr(policy, "needs", ())
+    return policy.needs if policy else ()
 
 
 def transformer_for(setup: Setup) -> nn.Module:
@@ -160,7 +155,7 @@ def transformer_for(setup: Setup) -> nn.Module:
 class Foreign:
     """Another library's MixUp or CutMix as a policy, with random draws of its own."""
 
-    mixes_images = True
+    mixes_images, needs, views = True, (), None
 
     def __init__(self, mix: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> None:
         self.mix = mix

@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.datasets.folder import default_loader
 
 from pretrain import mixups
 from pretrain.backbones import load_pretrained
 from pretrain.console import UserError, did_you_mean
+from pretrain.data.datasets import read_image
 from pretrain.data.transforms import Normalise, TransformSettings, eval_transform
 from pretrain.files import atomic_path
 from pretrain.mixups import MixContext, MixPolicy, MixResult, training_context
@@ -81,7 +81,8 @@ def show_mixes(
         )
     if odd := [lam for lam in lambdas if not 0 <= lam <= 1]:
         raise UserError(f"lambda has to be in [0, 1], not {odd[0]}")
-    pixels = torch.stack([_read(path, size) for path in paths])
+    crop = eval_transform(TransformSettings(size=size, test_crop_ratio=1.0))
+    pixels = torch.stack([crop(read_image(path)) for path in paths])
     images, targets = Normalise()(pixels), F.one_hot(torch.arange(len(pixels)), len(pixels)).float()
     trained = load_pretrained(network) if network else None
     context = training_context(trained or nn.Identity(), _agreement, trained)
@@ -101,14 +102,6 @@ def show_mixes(
     with atomic_path(out) as temporary:
         figure.savefig(temporary, dpi=110)
     return {name: row for name, row in rows.items() if isinstance(row, str)}
-
-
-def _read(path: Path, size: int) -> Tensor:
-    try:
-        image = default_loader(str(path))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read as an image ({error})") from error
-    return eval_transform(TransformSettings(size=size, test_crop_ratio=1.0))(image)
 
 
 def _agreement(logits: Tensor, _: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from PIL import UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.datasets import ImageFolder
@@ -49,16 +49,21 @@ class SeededImageFolder(Dataset[tuple[Tensor, int]]):
         return read_augmented(path, self.transform, self.seed, epoch, index), label
 
 
-def read_augmented(path: str | Path, transform: Callable[..., Tensor], *numbers: int) -> Tensor:
-    """Return what `transform` makes of the RGB image at `path`, its draws decided by `numbers` alone.
+def read_image(path: str | Path) -> Image.Image:
+    """Return the RGB image at `path`.
 
     Raises:
         UserError: The file cannot be read as an image.
     """
     try:
-        image = default_loader(str(path))
+        return default_loader(str(path))
     except (OSError, UnidentifiedImageError) as error:
         raise UserError(f"{path}: cannot be read as an image ({error}); replace or remove it") from error
+
+
+def read_augmented(path: str | Path, transform: Callable[..., Tensor], *numbers: int) -> Tensor:
+    """Return what `transform` makes of the image at `path`, its draws decided by `numbers` alone; see `read_image`."""
+    image = read_image(path)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(*numbers))
         return transform(image)

@@ -7,11 +7,9 @@ from typing import Literal
 import torch
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 from torchvision.transforms import v2
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -56,8 +54,8 @@ class Normalise(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("scale", 1 / (255 * torch.tensor(IMAGENET_STD)).view(1, 3, 1, 1), persistent=False)
-        offset = torch.tensor(IMAGENET_MEAN) / torch.tensor(IMAGENET_STD)
+        self.register_buffer("scale", 1 / (255 * torch.tensor(IMAGENET_DEFAULT_STD)).view(1, 3, 1, 1), persistent=False)
+        offset = torch.tensor(IMAGENET_DEFAULT_MEAN) / torch.tensor(IMAGENET_DEFAULT_STD)
         self.register_buffer("offset", offset.view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -9,7 +9,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pretrain.mixups.policy import Draw, MixContext, MixPolicy, MixResult, paste, require_positive, sample_partners
+from pretrain.mixups.policy import (
+    Draw,
+    MixContext,
+    MixPolicy,
+    MixResult,
+    paste_cells,
+    require_positive,
+    sample_partners,
+)
 
 
 @dataclass(frozen=True)
@@ -69,8 +77,7 @@ class AttentiveMix(MixPolicy):
     ) -> MixResult:
         """Paste; the frozen network is not asked where the draw holds the ranks. See `MixPolicy`."""
         ranks = self.rank(images, context) if draw.ranks is None else draw.ranks.to(images.device, non_blocking=True)
-        shown = (ranks < round(draw.lam * self.grid**2)).to(torch.float32).view(len(images), 1, self.grid, self.grid)
-        return paste(images, targets, draw.index, F.interpolate(shown, size=images.shape[-2:], mode="nearest"))
+        return paste_cells(images, targets, draw.index, ranks, draw.lam)
 
     @torch.no_grad()
     def rank(self, images: Tensor, context: MixContext | None) -> Tensor:

@@ -90,9 +90,7 @@ class CoMixup(MixPolicy):
 
     def apply(self, images: Tensor, targets: Tensor, draw: CoMixupDraw, context: MixContext | None = None) -> MixResult:
         """See `MixPolicy`."""
-        assert context is not None
-        assert context.saliency is not None
-        saliency = context.saliency(images, targets)
+        saliency = self.ask(context, "saliency")(images, targets)
         with torch.autocast(images.device.type, enabled=False):
             masks = minimise(*self.problem(saliency, draw), self.iterations)
             weights = _block_diagonal(masks, self._sizes(len(images)))

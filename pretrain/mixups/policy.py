@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -11,6 +12,7 @@ from typing import Any, ClassVar
 import torch
 from scipy.special import betaincinv, gammaincinv
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 Criterion = Callable[[Tensor, Tensor], Tensor]  # logits (N, K) and targets, (N,) int64 or (N, K) float, to a scalar
 
@@ -150,8 +152,14 @@ class MixPolicy(ABC):
             )
         self._check_targets(len(images), targets)
         for need in self.needs:
-            if context is None or getattr(context, need) is None:
-                raise ValueError(f"{self.name}: the context has no {need}, which this method needs; see MixContext")
+            self.ask(context, need)
+
+    def ask(self, context: MixContext | None, need: str) -> Callable[..., Any]:
+        """Return what the context offers under the name of one of its fields; a ValueError says that it lacks it."""
+        offered: Callable[..., Any] | None = getattr(context, need, None)
+        if offered is None:
+            raise ValueError(f"{self.name}: the context has no {need}, which this method needs; see MixContext")
+        return offered
 
     def _check_targets(self, n: int, targets: Tensor) -> None:
         if targets.ndim != 2 or not targets.is_floating_point():
@@ -251,6 +259,19 @@ def one_hot(labels: Tensor, num_classes: int, dtype: torch.dtype = torch.float32
 def mix_targets(targets: Tensor, index: Tensor, lam: Tensor) -> Tensor:
     """Return lam * targets[i] + (1 - lam) * targets[index[i]], (N, K)."""
     return lam[:, None] * targets + (1 - lam[:, None]) * targets[index]
+
+
+def paste_cells(images: Tensor, targets: Tensor, index: Tensor, ranks: Tensor, share: float) -> MixResult:
+    """Show image i at the cells of a square grid that rank first, round(share * cells) of them; see `paste`.
+
+    Args:
+        images, targets, index: As for `paste`.
+        ranks: (N, cells) int64, the place of each cell in the order, row by row.
+        share: Of the cells.
+    """
+    cells = ranks.shape[1]
+    shown = (ranks < round(share * cells)).to(torch.float32).view(len(images), 1, math.isqrt(cells), -1)
+    return paste(images, targets, index, F.interpolate(shown, size=images.shape[-2:], mode="nearest"))
 
 
 def paste(images: Tensor, targets: Tensor, index: Tensor, mask: Tensor) -> MixResult:

@@ -74,11 +74,9 @@ class PuzzleMix(PairPolicy):
 
     def apply(self, images: Tensor, targets: Tensor, draw: BlockDraw, context: MixContext | None = None) -> MixResult:
         """See `MixPolicy`."""
-        assert context is not None
-        assert context.saliency is not None
         size = (images.shape[-2], images.shape[-1])
         grid = (min(draw.blocks, size[0]), min(draw.blocks, size[1]))
-        saliency = _shares(context.saliency(images, targets).detach(), grid)
+        saliency = _shares(self.ask(context, "saliency")(images, targets).detach(), grid)
         partner = draw.index.numpy()
         labels = convex_cut(*self.costs(images.detach(), saliency, partner, draw.lam, grid))
 

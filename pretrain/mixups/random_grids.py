@@ -7,9 +7,8 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from pretrain.mixups.policy import Draw, MixContext, MixResult, PairPolicy, paste
+from pretrain.mixups.policy import Draw, MixContext, MixResult, PairPolicy, paste_cells
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,4 @@ class RandomGrids(PairPolicy):
 
     def apply(self, images: Tensor, targets: Tensor, draw: GridDraw, context: MixContext | None = None) -> MixResult:
         """See `MixPolicy`."""
-        cells = draw.ranks < round(draw.lam * self.grid**2)
-        cells = cells.to(torch.float32).view(len(images), 1, self.grid, self.grid)
-        return paste(images, targets, draw.index, F.interpolate(cells, size=images.shape[-2:], mode="nearest"))
+        return paste_cells(images, targets, draw.index, draw.ranks, draw.lam)

@@ -105,10 +105,9 @@ class SuperMix(MixPolicy):
 
     def apply(self, images: Tensor, targets: Tensor, draw: SuperDraw, context: MixContext | None = None) -> MixResult:
         """See `MixPolicy`; the host waits for the device once a step, to go on with the mixes that are not done."""
-        if context is None or context.teacher is None:
-            raise ValueError(f"{self.name}: the context has no teacher")
+        teacher = self.ask(context, "teacher")
         chosen = self.choose(draw.index).to(images.device)
-        found = self.optimise(images, chosen, draw.shares.to(images.device), context.teacher)
+        found = self.optimise(images, chosen, draw.shares.to(images.device), teacher)
         clean = torch.zeros_like(found.masks)
         clean[:, 0] = 1
         masks = torch.where(found.success[:, None, None, None], found.masks, clean)

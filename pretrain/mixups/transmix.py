@@ -63,11 +63,10 @@ class TransMix(CutMix):
         self, images: Tensor, targets: Tensor, draw: BoxDraw, context: MixContext | None = None
     ) -> TransMixResult:
         """See `MixPolicy`."""
-        assert context is not None
-        assert context.attention is not None
+        attention = self.ask(context, "attention")
         cut = super().apply(images, targets, draw)
         return TransMixResult(
-            cut.images, cut.lam, cut.index, cut.mask, cut.soft_targets, targets=targets, attention=context.attention
+            cut.images, cut.lam, cut.index, cut.mask, cut.soft_targets, targets=targets, attention=attention
         )
 
 

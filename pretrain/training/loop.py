@@ -35,10 +35,10 @@ from pretrain.training.guards import images_a_process, require_finite, require_f
 from pretrain.training.inspection import inspect_mixing
 from pretrain.training.interrupt import StopRequest
 from pretrain.training.logbook import Logbook
-from pretrain.training.methods import Classification, build_method
+from pretrain.training.methods import Classification, build_method, views_of
 from pretrain.training.optim import Schedule, build_optimizer
 from pretrain.training.results import write_results
-from pretrain.training.settings import PolicySettings, Settings
+from pretrain.training.settings import Settings
 
 
 def train(settings: Settings, folder: Path, resume: bool, fabric: Fabric) -> dict[str, Any]:
@@ -84,7 +84,7 @@ class _Run:
     def _open_data(self) -> None:
         data, seed = self.settings.data, self.settings.run.seed
         augment = train_transform(data.transform)
-        if isinstance(self.settings.method, PolicySettings) and (views := self.settings.method.policy().views):
+        if views := views_of(self.settings.method):
             augment = v2.Compose([augment, views])
         self.train_set: SeededImageFolder | JoinedImages
         self.train_set, self.val_set = open_image_folder(

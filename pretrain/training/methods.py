@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -157,6 +158,11 @@ class Classification(nn.Module):
         if self.frozen is not None:
             self.frozen.eval()
         return self
+
+
+def views_of(settings: MethodSettings) -> Callable[..., Tensor] | None:
+    """Return the loader's last transform, for a method that trains on several views of an image; see `MixPolicy`."""
+    return settings.policy().views if isinstance(settings, PolicySettings) else None
 
 
 def build_method(

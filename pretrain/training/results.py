@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from lightning_fabric import Fabric
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from pretrain.automix import AutoMix, save_mix_block
 from pretrain.backbones import BackboneCard, export_backbone, stem_of
-from pretrain.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from pretrain.files import read_json, write_json
 from pretrain.training.devices import environment
 from pretrain.training.logbook import read_log
@@ -76,8 +76,8 @@ def _card(
         arch=settings.backbone.name,
         classes=tuple(classes),
         stem=stem_of(settings.backbone.name),
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
+        mean=IMAGENET_DEFAULT_MEAN,
+        std=IMAGENET_DEFAULT_STD,
         input_size=(size, size),
         method=settings.method.name,
         branch=branch,

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from coded import coded_batch
 from torch.nn import functional as F
 from torch.testing import assert_close
 
@@ -12,11 +13,6 @@ from pretrain.mixups.attentivemix import AttentiveMix
 from pretrain.mixups.policy import MixContext
 
 N = 4
-
-
-def coded(height=56, width=84, n=N):
-    """Return images of which image i is the constant i, and their one-hot labels."""
-    return torch.arange(n).float().view(n, 1, 1, 1).expand(n, 3, height, width).clone(), torch.eye(n)
 
 
 class Frozen:
@@ -34,7 +30,7 @@ class Frozen:
 
 def mix(policy=None, size=(56, 84), n=N, frozen=None, seed=0):
     frozen = frozen or Frozen(n=n)
-    images, targets = coded(*size, n=n)
+    images, targets = coded_batch(n, *size)
     result = (policy or AttentiveMix())(
         images, targets, MixContext(features=frozen), torch.Generator().manual_seed(seed)
     )
@@ -80,14 +76,14 @@ def test_weights_are_those_of_the_pixels_where_cells_are_not_equal(size, n):
     assert_close(result.images.mean((1, 2, 3)), result.weights @ codes)
     assert_close(result.images.mean((1, 2, 3)), result.soft_targets @ codes)
     assert_close(result.soft_targets.sum(1), torch.ones(n))
-    assert torch.equal(images, coded(*size, n=n)[0])
+    assert torch.equal(images, coded_batch(n, *size)[0])
     if n == N:
         assert len(result.lam.unique()) > 1  # cells differ in size, and every image has its own
 
 
 @pytest.mark.parametrize("cells", [0, 1, 25, 48, 49])
 def test_a_given_lam_is_a_number_of_cells(cells):
-    images, targets = coded()
+    images, targets = coded_batch(N, 56, 84)
     policy, context = AttentiveMix(), MixContext(features=Frozen())
     draw = policy.sample(N, (56, 84), lam=cells / 49, index=torch.tensor([1, 2, 3, 0]))
     result = policy.apply(images, targets, draw, context)
@@ -116,7 +112,7 @@ def test_the_frozen_network_sees_224_pixels_resized_bilinearly():
 @pytest.mark.parametrize("side", [14, 7])
 def test_maps_of_other_sides_are_averaged_to_the_grid(side):
     frozen = Frozen(side=side)
-    ranks = AttentiveMix().rank(coded()[0], MixContext(features=frozen))
+    ranks = AttentiveMix().rank(coded_batch(N, 56, 84)[0], MixContext(features=frozen))
     cells = frozen.maps.mean(1).numpy().reshape(N, 7, side // 7, 7, side // 7).mean(axis=(2, 4)).reshape(N, 49)
     assert ranks.dtype == torch.int64
     assert (ranks.numpy() == (-cells).argsort(axis=1).argsort(axis=1)).all()
@@ -125,7 +121,7 @@ def test_maps_of_other_sides_are_averaged_to_the_grid(side):
 def test_ranks_are_handed_in_and_the_network_is_asked_once():
     frozen, policy = Frozen(), AttentiveMix()
     context = MixContext(features=frozen)
-    images, targets = coded()
+    images, targets = coded_batch(N, 56, 84)
     ranks = policy.rank(images, context)
     for seed in range(3):
         draw = policy.sample(N, (56, 84), torch.Generator().manual_seed(seed))
@@ -150,7 +146,7 @@ def test_same_generator_same_mix():
 
 
 def test_bf16_images_and_features():
-    images, targets = coded()
+    images, targets = coded_batch(N, 56, 84)
     result = AttentiveMix()(images.bfloat16(), targets, MixContext(features=Frozen(dtype=torch.bfloat16)))
     assert result.images.dtype == torch.bfloat16
     assert result.mask.dtype == result.lam.dtype == result.soft_targets.dtype == torch.float32
@@ -172,7 +168,7 @@ def test_impossible_settings_are_refused(settings, message):
 
 
 def test_a_context_without_features_is_refused():
-    images, targets = coded()
+    images, targets = coded_batch(N, 56, 84)
     for context in (None, MixContext()):
         with pytest.raises(ValueError, match="attentivemix: the context has no features"):
             AttentiveMix()(images, targets, context)

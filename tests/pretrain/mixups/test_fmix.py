@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
+from coded import coded_batch
 from torch.testing import assert_close
 
 from pretrain import mixups
@@ -13,11 +13,6 @@ from pretrain.mixups.fmix import highest, low_frequency_field
 
 CASES = Path(__file__).parents[2] / "cases" / "fmix" / "official.npz"
 SIDE = 64
-
-
-def _coded(n, size):
-    images = torch.arange(n, dtype=torch.float32).view(n, 1, 1, 1).expand(n, 3, *size).clone()
-    return images, F.one_hot(torch.arange(n), n).float()
 
 
 def _mean_power(size, decay, spectrum, draws=400):
@@ -31,7 +26,7 @@ def _mean_power(size, decay, spectrum, draws=400):
 @pytest.mark.parametrize(("n", "size"), [(5, (24, 40)), (1, (17, 31)), (3, (32, 9)), (4, (64, 64))])
 @pytest.mark.parametrize("seed", range(4))
 def test_labels_and_pixels(spectrum, n, size, seed):
-    images, targets = _coded(n, size)
+    images, targets = coded_batch(n, *size)
     before = images.clone()
     policy = mixups.build("fmix", spectrum=spectrum)
     draw = policy.sample(n, size, torch.Generator().manual_seed(seed))
@@ -49,7 +44,7 @@ def test_labels_and_pixels(spectrum, n, size, seed):
 
 @pytest.mark.parametrize("lam", [0.0, 1.0])
 def test_all_of_one_image(lam):
-    images, targets = _coded(4, (9, 14))
+    images, targets = coded_batch(4, 9, 14)
     policy = mixups.build("fmix")
     draw = policy.sample(4, (9, 14), lam=lam)
     chosen = torch.arange(4) if lam == 1 else draw.index

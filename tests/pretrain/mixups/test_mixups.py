@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from coded import coded_batch
 from scipy import stats
 from torch import nn
 from torch.nn import functional as F
@@ -18,11 +19,6 @@ ALL = sorted(mixups.POLICIES)
 IN_IMAGES = [name for name in ALL if mixups.POLICIES[name].mixes_images]
 WITH_LAMBDA = [name for name in IN_IMAGES if name not in ("comixup", "supermix")]  # these ask saliency and a teacher
 SHAPES = [(5, 24, 40), (1, 17, 31), (2, 33, 12), (7, 32, 32)]  # odd and even, wide and tall, a batch of one
-
-
-def coded_batch(n, height, width):
-    images = torch.arange(n, dtype=torch.float32).view(n, 1, 1, 1).expand(n, 3, height, width).clone()
-    return images, F.one_hot(torch.arange(n), n).float()
 
 
 def noise(*shape):
@@ -191,6 +187,9 @@ def test_a_context_that_lacks_something_is_named(name):
     for given in (None, MixContext()):
         with pytest.raises(ValueError, match=f"{name}: the context has no {need}, which this method needs"):
             mixups.build(name)(images, targets, given)
+        policy = mixups.build(name)
+        with pytest.raises(ValueError, match=f"{name}: the context has no {need}"):
+            policy.apply(images, targets, policy.sample(2, (8, 8)), given)
 
 
 @pytest.mark.parametrize("name", IN_IMAGES)

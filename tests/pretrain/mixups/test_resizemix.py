@@ -3,18 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from coded import coded_batch
 from PIL import Image
 from scipy import stats
-from torch.nn import functional as F
 from torch.testing import assert_close
 from torchvision.transforms.v2 import functional as vision
 
 from pretrain import mixups
-
-
-def _coded(n, size):
-    images = torch.arange(n, dtype=torch.float32).view(n, 1, 1, 1).expand(n, 3, *size).clone()
-    return images, F.one_hot(torch.arange(n), n).float()
 
 
 def _box(mask):
@@ -43,7 +38,7 @@ def test_patch_is_the_whole_partner_made_smaller(size, seed):
 @pytest.mark.parametrize(("n", "size"), [(5, (24, 40)), (1, (17, 31)), (3, (64, 9)), (2, (1, 1))])
 @pytest.mark.parametrize("seed", range(5))
 def test_labels_and_pixels(n, size, seed):
-    images, targets = _coded(n, size)
+    images, targets = coded_batch(n, *size)
     before = images.clone()
     result = mixups.build("resizemix")(images, targets, generator=torch.Generator().manual_seed(seed))
     assert torch.equal(images, before)
@@ -80,7 +75,7 @@ def test_alpha_is_that_of_a_beta_distribution_with_uniform_draws_in_place_of_tho
 
 def test_corner_is_uniform_over_all_places_inside():
     policy, size = mixups.build("resizemix"), (10, 13)
-    images, targets = _coded(1, size)
+    images, targets = coded_batch(1, *size)
     generator = torch.Generator().manual_seed(0)
     counts = np.zeros((6, 8))  # a patch of 5 x 6 leaves 6 x 8 places
     for _ in range(2000):
@@ -94,7 +89,7 @@ def test_corner_is_uniform_over_all_places_inside():
 @pytest.mark.parametrize("lam", [0.0, 0.19, 0.75, 0.9, 1.0])
 def test_lambda_given_is_lambda_kept(lam):
     size = (100, 60)
-    images, targets = _coded(4, size)
+    images, targets = coded_batch(4, *size)
     policy = mixups.build("resizemix")
     draw = policy.sample(4, size, lam=lam, index=torch.tensor([1, 0, 3, 2]))
     result = policy.apply(images, targets, draw)
