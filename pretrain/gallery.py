@@ -70,7 +70,8 @@ def show_mixes(
         The methods that were left out, and why.
 
     Raises:
-        UserError: A file cannot be read, their number is odd, or a name or a lambda is impossible.
+        UserError: A file cannot be read, their number is odd, or a name, a lambda, the size or the ending of `out` is
+            impossible.
     """
     names = sorted(mixups.POLICIES) if "all" in methods else list(methods)
     if unknown := [name for name in names if name not in mixups.POLICIES]:
@@ -81,6 +82,11 @@ def show_mixes(
         )
     if odd := [lam for lam in lambdas if not 0 <= lam <= 1]:
         raise UserError(f"lambda has to be in [0, 1], not {odd[0]}")
+    if size < 1:
+        raise UserError(f"the size has to be at least one pixel, not {size}")
+    formats = Figure().canvas.get_supported_filetypes()
+    if out.suffix.removeprefix(".").lower() not in formats:
+        raise UserError(f"{out}: no picture can be written under this ending; known: {', '.join(sorted(formats))}")
     crop = eval_transform(TransformSettings(size=size, test_crop_ratio=1.0))
     pixels = torch.stack([crop(read_image(path)) for path in paths])
     images, targets = Normalise()(pixels), F.one_hot(torch.arange(len(pixels)), len(pixels)).float()

@@ -93,12 +93,14 @@ def test_a_transformers_attention_refines_transmix(pictures, tmp_path):
     [
         ({"methods": ["cutmx"]}, "unknown mixing method 'cutmx'; did you mean 'cutmix'"),
         ({"lambdas": (0.2, 1.5)}, r"lambda has to be in \[0, 1\], not 1.5"),
+        ({"size": 0}, "the size has to be at least one pixel, not 0"),
+        ({"out": Path("mixes.xyz")}, "mixes.xyz: no picture can be written under this ending; known: .*, png,"),
         ({"network": "absent.safetensors"}, "absent.json: no such file"),
     ],
 )
 def test_wrong_arguments_are_named(pictures, tmp_path, change, message):
     with pytest.raises(UserError, match=message):
-        show_mixes(pictures, tmp_path / "mixes.png", **change)
+        show_mixes(pictures, **{"out": tmp_path / "mixes.png", **change})
     assert not (tmp_path / "mixes.png").exists()
 
 
