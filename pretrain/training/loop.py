@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,17 +10,11 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
-from torch.utils.data import DataLoader
-from torchvision.transforms import v2
 
 from pretrain.automix import AutoMix
 from pretrain.backbones import build_backbone, start_from
 from pretrain.console import ResumeMe, UserError, progress
-from pretrain.data.datasets import SeededImageFolder, open_image_folder
-from pretrain.data.loaders import EpochSampler, build_loader, start
 from pretrain.data.seeds import derive_seed
-from pretrain.data.soft_labels import JoinedImages, SoftLabelledImages
-from pretrain.data.transforms import Normalise, eval_transform, train_transform
 from pretrain.evaluation.accuracy import accuracy
 from pretrain.training.checkpoint import has_state, load_state, save_state
 from pretrain.training.devices import (
@@ -31,11 +24,12 @@ from pretrain.training.devices import (
     gather_statistics,
     restore_statistics,
 )
-from pretrain.training.guards import images_a_process, require_finite, require_finite_weights, require_room_for_states
+from pretrain.training.guards import require_finite, require_finite_weights, require_room_for_states
+from pretrain.training.inputs import Inputs
 from pretrain.training.inspection import inspect_mixing
 from pretrain.training.interrupt import StopRequest
 from pretrain.training.logbook import Logbook
-from pretrain.training.methods import Classification, build_method, views_of
+from pretrain.training.methods import Classification, build_method
 from pretrain.training.optim import Schedule, build_optimizer
 from pretrain.training.results import write_results
 from pretrain.training.settings import Settings
@@ -64,7 +58,7 @@ def train(settings: Settings, folder: Path, resume: bool, fabric: Fabric) -> dic
     run.restore()
     with StopRequest() as stop:
         run.fit(stop)
-    return write_results(settings, folder, run.method, run.classes, run.elapsed, run.total, fabric)
+    return write_results(settings, folder, run.method, run.inputs.classes, run.elapsed, run.total, fabric)
 
 
 class _Run:
@@ -72,45 +66,23 @@ class _Run:
 
     def __init__(self, settings: Settings, folder: Path, fabric: Fabric) -> None:
         self.settings, self.folder, self.fabric = settings, folder, fabric
-        self._open_data()
+        self.inputs = Inputs(settings, fabric)
         torch.manual_seed(derive_seed(settings.run.seed))
         self._build_method()
-        self.total = settings.optim.epochs * self.sampler.steps_per_epoch
-        self.schedule = Schedule(self.optimizer, settings.optim, self.sampler.steps_per_epoch)
+        self.total = settings.optim.epochs * self.inputs.steps_per_epoch
+        self.schedule = Schedule(self.optimizer, settings.optim, self.inputs.steps_per_epoch)
         self.step, self.elapsed = 0, 0.0
         self.sums: dict[str, Tensor] = {}  # of every loss and measure since the last line of the log, on the device
         self.summed = 0
 
-    def _open_data(self) -> None:
-        data, seed = self.settings.data, self.settings.run.seed
-        augment = train_transform(data.transform)
-        if views := views_of(self.settings.method):
-            augment = v2.Compose([augment, views])
-        self.train_set: SeededImageFolder | JoinedImages
-        self.train_set, self.val_set = open_image_folder(
-            data.root, augment, eval_transform(data.transform), seed, data.prepare
-        )
-        if data.soft_labelled:
-            self.train_set = JoinedImages(self.train_set, SoftLabelledImages(data.soft_labelled, augment, seed))
-        batch = images_a_process(data.batch_size, self.fabric.world_size, self.settings.optim.accumulate)
-        ranks = {"rank": self.fabric.global_rank, "world_size": self.fabric.world_size}
-        self.sampler = EpochSampler(len(self.train_set), batch, shuffle=True, seed=seed, **ranks)
-        if not self.sampler.steps_per_epoch:
-            raise UserError(f"data.batch_size {data.batch_size} exceeds the {len(self.train_set)} training images")
-        in_order = EpochSampler(len(self.val_set), batch, shuffle=False, **ranks)
-        pin = self.fabric.device.type == "cuda"
-        self.loader = build_loader(self.train_set, self.sampler, data.workers, pin)
-        self.val_loader = build_loader(self.val_set, in_order, data.workers, pin)
-        self.normalise = Normalise().to(self.fabric.device)
-
     def _build_method(self) -> None:
         backbone = self.settings.backbone
         options = {"drop_path_rate": backbone.drop_path_rate} if backbone.drop_path_rate else {}
-        network = build_backbone(backbone.name, len(self.classes), **options)
+        network = build_backbone(backbone.name, len(self.inputs.classes), **options)
         if backbone.pretrained:
             start_from(network, backbone.pretrained)
         self.method: AutoMix | Classification = build_method(
-            self.settings.method, network, len(self.classes), self.settings.loss
+            self.settings.method, network, len(self.inputs.classes), self.settings.loss
         )
         if self.settings.run.channels_last:
             self.method.to(memory_format=torch.channels_last)
@@ -119,11 +91,6 @@ class _Run:
         require_room_for_states(self.folder, self.method)
         optimizer = build_optimizer(self.method, self.settings.optim)
         self.module, self.optimizer = self.fabric.setup(self.method, optimizer)
-
-    @property
-    def classes(self) -> list[str]:
-        """Names of the classes, in the order of the logits."""
-        return self.train_set.classes
 
     def restore(self) -> None:
         """Go on from the folder's training state, where there is one."""
@@ -134,7 +101,7 @@ class _Run:
         restore_statistics(self.method, state["buffers"], self.fabric)
         self.optimizer.optimizer.load_state_dict(state["optimizer"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
-        self.schedule = Schedule(self.optimizer, self.settings.optim, self.sampler.steps_per_epoch)
+        self.schedule = Schedule(self.optimizer, self.settings.optim, self.inputs.steps_per_epoch)
         self.step, self.elapsed, self.summed = state["step"], state["elapsed"], state["summed"]
         same, rank = len(state["buffers"]) == self.fabric.world_size, self.fabric.global_rank
         self.sums = {
@@ -156,11 +123,10 @@ class _Run:
                 log.close()
 
     def _epoch(self, log: Logbook | None, advance: Any, stop: StopRequest) -> None:
-        every, steps_per_epoch = self.settings.run, self.sampler.steps_per_epoch
-        self.sampler.start(*divmod(self.step, steps_per_epoch))
+        every, steps_per_epoch = self.settings.run, self.inputs.steps_per_epoch
         before, started = self.elapsed, time.monotonic()
         lined, steps = started, 0  # time and number of steps since the last line, to tell the speed
-        for images, labels in self._batches(self.loader):
+        for images, labels in self.inputs.training(self.step):
             self._step(images, labels)
             steps += 1
             self.elapsed = before + time.monotonic() - started
@@ -236,13 +202,18 @@ class _Run:
         average_statistics(self.method, self.fabric)
         measured: dict[str, float] = {}
         if last or epoch % run.evaluate_every == 0:
-            batches = self._batches(self.val_loader)
-            measured |= accuracy(self.method.encoders(), batches, len(self.classes), self.fabric)
+            measured |= accuracy(
+                self.method.encoders(), self.inputs.validation(), len(self.inputs.classes), self.fabric
+            )
         if last or epoch % run.inspect_every == 0:
             with self.fabric.autocast():
-                batches = self._batches(self.val_loader)
                 found, figure = inspect_mixing(
-                    self.method, batches, self._pairs, len(self.classes), run.seed, self.fabric
+                    self.method,
+                    self.inputs.validation(),
+                    self.inputs.pairs,
+                    len(self.inputs.classes),
+                    run.seed,
+                    self.fabric,
                 )
             measured |= found
             if log and figure:
@@ -277,18 +248,3 @@ class _Run:
                     "summed": self.summed,
                 },
             )
-
-    def _batches(self, loader: DataLoader) -> Iterator[tuple[Tensor, Tensor]]:
-        for images, labels in start(loader):
-            yield self._prepare(images), labels.to(self.fabric.device, non_blocking=True)
-
-    def _prepare(self, images: Tensor) -> Tensor:
-        layout = torch.channels_last if self.settings.run.channels_last else torch.contiguous_format
-        views = images.shape[:-3]  # (N,), or (N, V) for a method that asks for views
-        flat = images.flatten(0, -4).to(self.fabric.device, non_blocking=True)
-        return self.normalise(flat.contiguous(memory_format=layout)).unflatten(0, views)
-
-    def _pairs(self, count: int = 4) -> Tensor:
-        """Return `count` pairs of validation images as neighbours, (2 count, 3, H, W) normalised, of far classes."""
-        spread = torch.linspace(0, len(self.val_set) - 1, 2 * count).long().view(2, count).T.flatten().tolist()
-        return self._prepare(torch.stack([self.val_set[0, index][0] for index in spread]))
