@@ -60,10 +60,15 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
         sys.exit(INTERRUPTED)
 
 
-def warn(message: str) -> None:
+def tell(message: str) -> None:
     """Print one line on stderr; of several processes the first speaks."""
     if os.environ.get("RANK", "0") == "0":
-        print(f"warning: {message}", file=sys.stderr, flush=True)
+        print(message, file=sys.stderr, flush=True)
+
+
+def warn(message: str) -> None:
+    """Print a warning, as `tell` does."""
+    tell(f"warning: {message}")
 
 
 @contextmanager

@@ -14,7 +14,7 @@ The run has 310 steps where the paper's have 40,000 and more, so four settings d
 - gamma starts at 3, not at 0.1: the mask's mean has to be told sooner to follow lambda. It follows in direction, but
   310 steps do not bring it within the margin of 0.1.
 
-    tools/pretrain.sh configs/quickstart/pretrain.py --compare vanilla --resume auto
+    tools/pretrain.sh configs/quickstart/pretrain.py --method automix vanilla --resume auto
 """
 
 name = "quickstart/pretrain"

@@ -2,7 +2,7 @@
 
 from pretrain.backbones.attention import cls_attention
 from pretrain.backbones.exported import BackboneCard, export_backbone, load_backbone, read_card, read_weights
-from pretrain.backbones.pretrained import load_pretrained, start_from
+from pretrain.backbones.pretrained import load_pretrained, start_from, untrained
 from pretrain.backbones.registry import (
     build_backbone,
     init_head,
@@ -11,6 +11,7 @@ from pretrain.backbones.registry import (
     stage_features,
     stage_module,
     stem_of,
+    takes_image_size,
 )
 
 __all__ = [
@@ -29,4 +30,6 @@ __all__ = [
     "stage_module",
     "start_from",
     "stem_of",
+    "takes_image_size",
+    "untrained",
 ]

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from pretrain.backbones.registry import build_backbone
+from pretrain.backbones.registry import build_backbone, takes_image_size
 from pretrain.console import UserError
 from pretrain.files import atomic_path, read_json, sha256, write_json
 
@@ -30,7 +30,8 @@ class BackboneCard:
         stride_style: "pytorch": the stride of a bottleneck sits in its 3x3 convolution.
         channel_order: Order of the image channels, always "RGB" here.
         mean, std: Normalisation per channel, on images in [0, 1].
-        input_size: Height and width of the training images, pixels.
+        input_size: Height and width of the training images, pixels; a network that is built for one image size, such
+            as DeiT, is built for this one.
         method: Training method, e.g. "automix".
         branch: Which network of the method was exported: "teacher", "student", or "model" where there is one.
         training: The settings of the run, as plain values.
@@ -114,7 +115,8 @@ def load_backbone(path: str | Path) -> tuple[nn.Module, BackboneCard]:
         UserError: A file is missing or damaged, or the weights do not fit the card's architecture exactly.
     """
     card = read_card(path)
-    model = build_backbone(card.arch, len(card.classes))
+    size = {"img_size": card.input_size} if takes_image_size(card.arch) else {}
+    model = build_backbone(card.arch, len(card.classes), **size)
     try:
         model.load_state_dict(read_weights(path))
     except RuntimeError as error:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import timm
+from timm.models import get_pretrained_cfg_value
 from torch import Tensor, nn
 
 from pretrain.backbones.cifar_resnet import CIFAR_RESNETS
@@ -14,34 +18,49 @@ from pretrain.console import UserError, did_you_mean
 def build_backbone(name: str, num_classes: int, **settings: Any) -> nn.Module:
     """Build a classifier with random weights; its parameters carry timm's names.
 
-    Residual branches end in a zero-initialised norm and the head is drawn from N(0, 0.01), as in the authors' code.
+    ResNets of all kinds, which are the networks whose head is a layer `fc`, start as in the authors' code: the head is
+    drawn from N(0, 0.01), and residual branches that end in a norm end in a zero-initialised one. All others start as
+    timm draws them, heads included, which is how they are published: EfficientNet and MobileNetV2 as in the RSB
+    procedure, whose code is timm; ConvNeXt, DeiT and Swin from a truncated normal of 0.02, which the authors' configs
+    ask for too.
 
     Args:
         name: A timm architecture, such as "resnet18", or one of `CIFAR_RESNETS`, for images of 32 and 64 pixels.
         num_classes: Width of the classification head.
-        settings: Passed on to `timm.create_model`, e.g. `drop_path_rate=0.1`.
+        settings: Passed on to the network, e.g. `drop_path_rate=0.1`; `img_size=64` for those that are built for one
+            image size, see `takes_image_size`.
 
     Returns:
         A module that maps images (N, 3, H, W) float to logits (N, num_classes).
 
     Raises:
-        UserError: Nobody knows the name.
+        UserError: Nobody knows the name, or the network takes no such setting.
     """
-    model: Any
     if name in CIFAR_RESNETS:
-        model = CIFAR_RESNETS[name](num_classes=num_classes, **settings)
+        build: Callable[..., Any] = CIFAR_RESNETS[name]
     elif timm.is_model(name):
-        model = timm.create_model(name, num_classes=num_classes, **settings)
+        build = partial(timm.create_model, name)
     else:
         raise UserError(f"unknown backbone '{name}'{did_you_mean(name, [*CIFAR_RESNETS, *timm.list_models()])}")
-    head = model.get_classifier()
-    if isinstance(head, nn.Linear):
-        init_head(head)
+    try:
+        model = build(num_classes=num_classes, **settings)
+    except TypeError as error:  # timm asks the network's constructor alone what it takes
+        refused = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if refused is None or refused[1] not in settings:
+            raise
+        raise UserError(f"backbone '{name}' takes no setting '{refused[1]}'; leave it out") from error
+    if isinstance(getattr(model, "fc", None), nn.Linear):
+        init_head(model.fc)
     return model
 
 
+def takes_image_size(name: str) -> bool:
+    """Return whether a backbone is built for one image size, by `img_size`, as DeiT and Swin are; others see any."""
+    return timm.is_model(name) and bool(get_pretrained_cfg_value(name, "fixed_input_size"))
+
+
 def init_head(head: nn.Linear) -> None:
-    """Draw a classification head from N(0, 0.01), its bias zero."""
+    """Draw a classification head from N(0, 0.01), its bias zero, as the authors do for ResNets."""
     nn.init.normal_(head.weight, std=0.01)
     nn.init.zeros_(head.bias)
 

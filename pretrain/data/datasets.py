@@ -13,13 +13,18 @@ from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import default_loader
 
 from pretrain.console import UserError
+from pretrain.data.card import check_against, read_data_card
 from pretrain.data.seeds import derive_seed
 
 SPLITS = ("train", "val")
+Position = tuple[int, int] | tuple[int, int, int]  # epoch, index, and the repeat of repeated augmentation, from 0
+
+
+ATTEMPTS = 10  # images in place of one that cannot be read
 
 
 class SeededImageFolder(Dataset[tuple[Tensor, int]]):
-    """An image folder whose augmentation depends on (seed, epoch, index) alone.
+    """An image folder whose augmentation depends on (seed, epoch, index, repeat) alone.
 
     So a sample looks the same whatever the number of workers, and after a resume.
 
@@ -27,26 +32,54 @@ class SeededImageFolder(Dataset[tuple[Tensor, int]]):
         root: A folder with one folder of images a class.
         transform: From a PIL image to a uint8 tensor (3, H, W); draws from torch's global generator.
         seed: Of the run.
+        replace: Whether another image, which follows from (seed, epoch, index) too, takes the place of one that cannot
+            be read.
     """
 
-    def __init__(self, root: Path, transform: Callable[..., Tensor], seed: int = 0) -> None:
+    def __init__(self, root: Path, transform: Callable[..., Tensor], seed: int = 0, replace: bool = False) -> None:
         self.folder = ImageFolder(str(root))
         self.transform = transform
         self.seed = seed
+        self.replace = replace
+        self._unreadable = torch.zeros(len(self.folder), dtype=torch.uint8).share_memory_()  # workers write here too
 
     @property
     def classes(self) -> list[str]:
         """Names of the classes, in the order of their labels."""
         return self.folder.classes
 
+    @property
+    def unreadable(self) -> Tensor:
+        """(N,) uint8: 1 for every image that could not be read so far and was replaced, by this process's workers."""
+        return self._unreadable
+
+    def path(self, index: int) -> str:
+        """Return the file of an image."""
+        return self.folder.samples[index][0]
+
     def __len__(self) -> int:
         return len(self.folder)
 
-    def __getitem__(self, position: tuple[int, int]) -> tuple[Tensor, int]:
-        """Return image and label of `position`, an (epoch, index) pair as `EpochSampler` gives it."""
-        epoch, index = position
-        path, label = self.folder.samples[index]
-        return read_augmented(path, self.transform, self.seed, epoch, index), label
+    def __getitem__(self, position: Position) -> tuple[Tensor, int]:
+        """Return image and label of `position`, as `EpochSampler` gives it.
+
+        Raises:
+            UserError: The image cannot be read, and `replace` is not set or the others drawn cannot be read either.
+        """
+        epoch, index, *repeat = position
+        for attempt in range(1 + ATTEMPTS):
+            path, label = self.folder.samples[index]
+            try:
+                return read_augmented(path, self.transform, *self._numbers(epoch, index, *repeat)), label
+            except UserError:
+                if not self.replace:
+                    raise
+                self._unreadable[index] = 1
+                index = derive_seed(self.seed, *position, 4, attempt) % len(self)
+        raise UserError(f"{path}: cannot be read as an image, nor can {ATTEMPTS} others before it; check the data set")
+
+    def _numbers(self, epoch: int, index: int, repeat: int = 0) -> tuple[int, ...]:
+        return (self.seed, epoch, index, 3, repeat) if repeat else (self.seed, epoch, index)
 
 
 def read_image(path: str | Path) -> Image.Image:
@@ -82,7 +115,7 @@ def open_image_folder(
 
     Raises:
         UserError: The tree is not there or empty (the message shows the expected tree, what was found, and `prepare`),
-            or the two parts have different classes.
+            or the two parts have different classes, or they are not what the data-set card says.
     """
     root = Path(root)
     if missing := [split for split in SPLITS if not any((root / split).glob("*/*.*"))]:
@@ -94,7 +127,13 @@ def open_image_folder(
             f"  found:    {', '.join(found) if found else 'nothing' if root.is_dir() else 'no such folder'}\n"
             f"  prepare:  {prepare}"
         )
-    parts = SeededImageFolder(root / "train", train, seed), SeededImageFolder(root / "val", val, seed)
+    parts = (
+        SeededImageFolder(root / "train", train, seed, replace=True),
+        SeededImageFolder(root / "val", val, seed),
+    )
     if odd := sorted(set(parts[0].classes) ^ set(parts[1].classes)):
         raise UserError(f"{root}: classes that are not in both train/ and val/: {', '.join(odd[:5])}; prepare it again")
+    if card := read_data_card(root):
+        for split, part in zip(SPLITS, parts, strict=True):
+            check_against(card, root, split, part.classes, len(part), prepare)
     return parts

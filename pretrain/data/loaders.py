@@ -10,13 +10,17 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from pretrain.console import STOP_SIGNALS
-from pretrain.data.datasets import SeededImageFolder
+from pretrain.data.datasets import Position, SeededImageFolder
 from pretrain.data.seeds import derive_seed
 from pretrain.data.soft_labels import JoinedImages
 
 
-class EpochSampler(Sampler[tuple[int, int]]):
-    """Yields (epoch, index) pairs; the order is a permutation drawn from (seed, epoch) and shared out over the ranks.
+class EpochSampler(Sampler[Position]):
+    """Yields (epoch, index); the order is a permutation drawn from (seed, epoch) and shared out over the ranks.
+
+    With repeated augmentation (Hoffer et al. 2020) each image of the permutation comes `repeats` times in a row, as
+    (epoch, index, repeat), so that the repeats go to different ranks where there are several; an epoch keeps its length
+    and so sees one image in `repeats`. This is the order of timm's RepeatAugSampler.
 
     Args:
         length: Number of samples in the data set.
@@ -24,13 +28,21 @@ class EpochSampler(Sampler[tuple[int, int]]):
         shuffle: False for evaluation: in order, nothing dropped, ranks may differ by one sample.
         seed: Of the run.
         rank, world_size: This process and their number.
+        repeats: Of each image when shuffling.
     """
 
     def __init__(
-        self, length: int, batch_size: int, shuffle: bool, seed: int = 0, rank: int = 0, world_size: int = 1
+        self,
+        length: int,
+        batch_size: int,
+        shuffle: bool,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        repeats: int = 1,
     ) -> None:
         self.length, self.batch_size, self.shuffle, self.seed = length, batch_size, shuffle, seed
-        self.rank, self.world_size = rank, world_size
+        self.rank, self.world_size, self.repeats = rank, world_size, repeats
         self.epoch = 0
         self.first_step = 0
 
@@ -43,15 +55,16 @@ class EpochSampler(Sampler[tuple[int, int]]):
         """Begin the next pass at `epoch`, leaving out its first `step` batches (they were done before a resume)."""
         self.epoch, self.first_step = epoch, step
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
+    def __iter__(self) -> Iterator[Position]:
         if not self.shuffle:
             yield from ((0, index) for index in range(self.rank, self.length, self.world_size))
             return
         generator = torch.Generator().manual_seed(derive_seed(self.seed, self.epoch))
         order = torch.randperm(self.length, generator=generator).tolist()
-        used = order[: self.steps_per_epoch * self.batch_size * self.world_size]
-        mine = used[self.rank :: self.world_size]
-        yield from ((self.epoch, index) for index in mine[self.first_step * self.batch_size :])
+        used = self.steps_per_epoch * self.batch_size * self.world_size
+        for place in range(self.rank, used, self.world_size)[self.first_step * self.batch_size :]:
+            index, repeat = order[place // self.repeats], place % self.repeats
+            yield (self.epoch, index, repeat) if self.repeats > 1 else (self.epoch, index)
 
     def __len__(self) -> int:
         if self.shuffle:

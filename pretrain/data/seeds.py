@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 
 
 def derive_seed(*numbers: int) -> int:
     """Return a 63-bit seed that depends on all the numbers, e.g. (seed, epoch, index); the same on every machine."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+@contextmanager
+def seeded_libraries(seed: int) -> Iterator[None]:
+    """Within it what draws from `random` and from numpy's global generator follows from `seed`; both are put back."""
+    before = random.getstate(), np.random.get_state()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pretrain.console import UserError
-from pretrain.data.datasets import SeededImageFolder, read_augmented
+from pretrain.data.datasets import Position, SeededImageFolder, read_augmented
 from pretrain.files import atomic_path, read_json, sha256, write_json
 
 LABELS, CARD = "soft_labels.safetensors", "set.json"
@@ -55,11 +55,11 @@ class SoftLabelledImages(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, position: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Return image and label (K,) float32 of `position`, an (epoch, index) pair as `EpochSampler` gives it."""
-        epoch, index = position
+    def __getitem__(self, position: Position) -> tuple[Tensor, Tensor]:
+        """Return image and label (K,) float32 of `position`, as `EpochSampler` gives it."""
+        epoch, index, *repeat = position
         path = image_path(self.root, index)
-        return read_augmented(path, self.transform, self.seed, epoch, index, 1), self.labels[index]
+        return read_augmented(path, self.transform, self.seed, epoch, index, 1, *repeat), self.labels[index]
 
 
 class JoinedImages(Dataset[tuple[Tensor, Tensor]]):
@@ -85,12 +85,12 @@ class JoinedImages(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.folder) + len(self.soft)
 
-    def __getitem__(self, position: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, position: Position) -> tuple[Tensor, Tensor]:
         """Return image and label (K,) float32 of `position`, see `SoftLabelledImages`."""
-        epoch, index = position
+        _, index, *_ = position
         if index >= len(self.folder):
-            return self.soft[epoch, index - len(self.folder)]
-        image, label = self.folder[epoch, index]
+            return self.soft[(position[0], index - len(self.folder), *position[2:])]
+        image, label = self.folder[position]
         return image, torch.nn.functional.one_hot(torch.tensor(label), len(self.classes)).float()
 
 

@@ -2,48 +2,122 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from pydantic import ConfigDict
+from PIL import Image
+from pydantic import ConfigDict, model_validator
 from pydantic.dataclasses import dataclass
+from timm.data.auto_augment import auto_augment_transform, rand_augment_transform
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 from torchvision.transforms import v2
+from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
+
+from pretrain.data.seeds import seeded_libraries
+
+INTERPOLATIONS = {"bilinear": v2.InterpolationMode.BILINEAR, "bicubic": v2.InterpolationMode.BICUBIC}
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class TransformSettings:
-    """How images are cropped.
+    """How images are cropped and augmented.
 
     Attributes:
-        size: Side of the training and of the test images, pixels.
+        size: Side of the training images, pixels.
+        test_size: Side of the test images; None: that of the training images.
         train_crop: "resized" is RandomResizedCrop; "padded" resizes to `size`, pads by `padding` and crops (CIFAR).
         scale: Range of the area that RandomResizedCrop keeps.
         padding: Pixels on each side for "padded".
-        test_crop_ratio: The test image's short side is resized to size / ratio, then the centre is cropped.
+        interpolation: Of every resizing.
+        flip: Probability of a horizontal flip.
+        auto_augment: timm's description of RandAugment or AutoAugment, such as "rand-m9-mstd0.5-inc1" (9/0.5 in Table
+            12) or "original"; None: neither.
+        color_jitter: Strength of brightness, contrast and saturation changes; 0: none.
+        erasing: Probability that a box of an image is erased, by noise, once it is normalised (timm's "pixel" mode).
+        test_crop_ratio: The test image's short side is resized to side / ratio, then the centre is cropped.
     """
 
     size: int = 224
+    test_size: int | None = None
     train_crop: Literal["resized", "padded"] = "resized"
     scale: tuple[float, float] = (0.08, 1.0)
     padding: int = 4
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    flip: float = 0.5
+    auto_augment: str | None = None
+    color_jitter: float = 0.0
+    erasing: float = 0.0
     test_crop_ratio: float = 0.875
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> TransformSettings:
+        if self.auto_augment is not None:
+            AutoAugment(self.auto_augment, self.size, self.interpolation)
+        for name in ("flip", "erasing"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name):g}; it is a probability, from 0 to 1")
+        return self
 
 
 def train_transform(settings: TransformSettings) -> v2.Transform:
-    """Return crop and horizontal flip, PIL image to uint8 tensor (3, size, size)."""
+    """Return crop, horizontal flip and augmentation, PIL image to uint8 tensor (3, size, size)."""
+    size, interpolation = settings.size, INTERPOLATIONS[settings.interpolation]
+    steps: list[Any] = [v2.PILToTensor()]
     if settings.train_crop == "resized":
-        crop: list[v2.Transform] = [v2.RandomResizedCrop(settings.size, scale=settings.scale, antialias=True)]
+        steps.append(v2.RandomResizedCrop(size, settings.scale, interpolation=interpolation, antialias=True))
     else:
-        crop = [v2.Resize((settings.size, settings.size)), v2.RandomCrop(settings.size, padding=settings.padding)]
-    return v2.Compose([v2.PILToTensor(), *crop, v2.RandomHorizontalFlip()])
+        steps += [v2.Resize((size, size), interpolation), v2.RandomCrop(size, padding=settings.padding)]
+    steps.append(v2.RandomHorizontalFlip(settings.flip))
+    if settings.auto_augment is not None:
+        steps.append(AutoAugment(settings.auto_augment, size, settings.interpolation))
+    if settings.color_jitter:
+        steps.append(v2.ColorJitter(*[settings.color_jitter] * 3))
+    return v2.Compose(steps)
 
 
 def eval_transform(settings: TransformSettings) -> v2.Transform:
-    """Return resize and centre crop, PIL image to uint8 tensor (3, size, size)."""
-    short_side = round(settings.size / settings.test_crop_ratio)
-    return v2.Compose([v2.PILToTensor(), v2.Resize(short_side, antialias=True), v2.CenterCrop(settings.size)])
+    """Return resize and centre crop, PIL image to uint8 tensor (3, side, side); the side is that of the test images."""
+    side = settings.test_size or settings.size
+    resize = v2.Resize(round(side / settings.test_crop_ratio), INTERPOLATIONS[settings.interpolation], antialias=True)
+    return v2.Compose([v2.PILToTensor(), resize, v2.CenterCrop(side)])
+
+
+class AutoAugment:
+    """timm's RandAugment and AutoAugment, uint8 tensor (3, H, W) to the same; all draws follow from torch's generator.
+
+    Args:
+        description: timm's, see `timm.data.auto_augment`.
+        size: Side of the images; the longest shift is 0.45 of it, as in timm's loader.
+        interpolation: Of rotations and shears.
+
+    Raises:
+        ValueError: timm does not know such a description.
+    """
+
+    def __init__(self, description: str, size: int, interpolation: str) -> None:
+        hints = {
+            "translate_const": int(0.45 * size),
+            "img_mean": tuple(min(255, round(255 * mean)) for mean in IMAGENET_DEFAULT_MEAN),
+            "interpolation": getattr(Image.Resampling, interpolation.upper()),
+        }
+        known = ("rand", "original", "originalr", "v0", "v0r", "3a")
+        if description.split("-")[0] not in known:
+            raise ValueError(
+                f"auto_augment '{description}': timm knows descriptions that begin with {', '.join(known)}"
+            )
+        try:
+            build = rand_augment_transform if description.startswith("rand") else auto_augment_transform
+            self.augment = build(description, hints)
+        except (AssertionError, ValueError, KeyError) as error:
+            raise ValueError(
+                f"auto_augment '{description}': timm cannot read it; write it like rand-m9-mstd0.5-inc1"
+            ) from error
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Return the augmented image."""
+        with seeded_libraries(int(torch.randint(2**63 - 1, ()))):  # timm's operations draw from random and numpy
+            return pil_to_tensor(self.augment(to_pil_image(image)))
 
 
 class Normalise(nn.Module):

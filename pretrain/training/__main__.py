@@ -16,27 +16,41 @@ from pretrain.training.settings import METHODS, load_settings
 
 
 def main() -> None:
-    """Parse the arguments, train each method in turn, and print what they reached."""
+    """Parse the arguments, train by each method in turn, and print what they reached."""
     parser = argparse.ArgumentParser(prog="tools/pretrain.sh", description="Pretrain a backbone.")
     parser.add_argument("config", help="a file under configs/")
     parser.add_argument(
-        "--compare", nargs="+", metavar="METHOD", default=[], help=f"train these too: {sorted(METHODS)}"
+        "--method",
+        nargs="+",
+        metavar="METHOD",
+        help=f"train by these, one after the other, not by the config's own: {', '.join(sorted(METHODS))}",
     )
     parser.add_argument("--work-dir", type=Path, help="default: work_dirs/<name of the config>")
     parser.add_argument("--resume", choices=("auto",), help="go on from the last training state, where there is one")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="e.g. optim.lr=0.2")
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=DictAction,
+        metavar="KEY=VALUE",
+        help="e.g. optim.lr=0.2; of several methods, method.KEY=VALUE is for the first",
+    )
     arguments = parser.parse_args()
 
-    own = load_settings(arguments.config, arguments.cfg_options)
-    others = [load_settings(arguments.config, arguments.cfg_options, method) for method in arguments.compare]
-    fabric = launch_fabric(own.run.precision)
+    changes = arguments.cfg_options or {}
+    for_all = {key: value for key, value in changes.items() if key.split(".")[0] != "method"}
+    first, *others = arguments.method or [None]
+    runs = [
+        load_settings(arguments.config, changes, first),
+        *(load_settings(arguments.config, for_all, name) for name in others),
+    ]
+    fabric = launch_fabric(runs[0].run.precision)
     results = []
-    for settings in [own, *others]:
+    for settings in runs:
         folder = (arguments.work_dir or Path("work_dirs") / settings.name) / settings.method.name
         results.append(train(settings, folder, arguments.resume == "auto", fabric))
 
     if fabric.is_global_zero:
-        table = Table(title=f"{own.name}: accuracy in %", title_justify="left")
+        table = Table(title=f"{runs[0].name}: accuracy in %", title_justify="left")
         for heading in ("method", "network", "top-1", "top-5", "train s", "images/s"):
             table.add_column(heading, justify="left" if heading in ("method", "network") else "right")
         for result in results:

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from pretrain.console import UserError
-from pretrain.files import require_free_space
+from pretrain.console import UserError, warn
+from pretrain.files import require_free_space, write_text
 
 REMEDY = "lower optim.lr, add optim.warmup_epochs or use another precision; the last training state is from before"
 
@@ -42,3 +42,13 @@ def images_a_process(batch_size: int, processes: int, accumulate: int) -> int:
         parts = f"{processes} processes" + (f" in {accumulate} parts each" if accumulate > 1 else "")
         raise UserError(f"data.batch_size {batch_size} cannot be shared evenly by {parts}")
     return batch_size // processes
+
+
+def list_unreadable(folder: Path, images: list[str]) -> None:
+    """Add to FOLDER/unreadable_images.txt, and name, those training images that are not on that list yet."""
+    path = folder / "unreadable_images.txt"
+    known = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    if new := sorted(set(images) - set(known)):
+        write_text(path, "\n".join([*known, *new]) + "\n")
+        named = ", ".join(new[:3]) + (", ..." if len(new) > 3 else "")
+        warn(f"{len(new)} training images cannot be read, others took their place: {named}; all of them: {path}")

@@ -12,8 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from pretrain.automix import AutoMix
-from pretrain.backbones import build_backbone, start_from
-from pretrain.console import ResumeMe, UserError, progress
+from pretrain.console import ResumeMe, UserError, progress, tell
 from pretrain.data.seeds import derive_seed
 from pretrain.evaluation.accuracy import accuracy
 from pretrain.training.checkpoint import has_state, load_state, save_state
@@ -24,13 +23,13 @@ from pretrain.training.devices import (
     gather_statistics,
     restore_statistics,
 )
-from pretrain.training.guards import require_finite, require_finite_weights, require_room_for_states
+from pretrain.training.guards import list_unreadable, require_finite, require_finite_weights, require_room_for_states
 from pretrain.training.inputs import Inputs
 from pretrain.training.inspection import inspect_mixing
 from pretrain.training.interrupt import StopRequest
 from pretrain.training.logbook import Logbook
-from pretrain.training.methods import Classification, build_method
-from pretrain.training.optim import Schedule, build_optimizer
+from pretrain.training.methods import Classification, method_of
+from pretrain.training.optim import Schedule, build_optimizer, lr_factor
 from pretrain.training.results import write_results
 from pretrain.training.settings import Settings
 
@@ -76,20 +75,20 @@ class _Run:
         self.summed = 0
 
     def _build_method(self) -> None:
-        backbone = self.settings.backbone
-        options = {"drop_path_rate": backbone.drop_path_rate} if backbone.drop_path_rate else {}
-        network = build_backbone(backbone.name, len(self.inputs.classes), **options)
-        if backbone.pretrained:
-            start_from(network, backbone.pretrained)
-        self.method: AutoMix | Classification = build_method(
-            self.settings.method, network, len(self.inputs.classes), self.settings.loss
-        )
+        with self.fabric.rank_zero_first(local=True):  # what has to be downloaded is downloaded once
+            self.method: AutoMix | Classification = method_of(self.settings, len(self.inputs.classes))
         if self.settings.run.channels_last:
             self.method.to(memory_format=torch.channels_last)
         if self.settings.run.compile:
             self.method.compile()
         require_room_for_states(self.folder, self.method)
-        optimizer = build_optimizer(self.method, self.settings.optim)
+        optim, batch = self.settings.optim, self.settings.data.batch_size
+        if (factor := lr_factor(optim, batch)) != 1:
+            tell(
+                f"learning rate: {optim.lr:g} at {optim.lr_batch_size} images is {optim.lr * factor:g} at {batch}, "
+                "scaled linearly (optim.lr_batch_size)"
+            )
+        optimizer = build_optimizer(self.method, optim, batch)
         self.module, self.optimizer = self.fabric.setup(self.method, optimizer)
 
     def restore(self) -> None:
@@ -163,6 +162,9 @@ class _Run:
                     losses = self.method.training_step(part, part_labels, generator=generator, backward=self._backward)
                 self._add({**losses._asdict(), **self.method.measures}, parts)
         average_gradients(self.method.parameters(), self.fabric)
+        if clip := self.settings.optim.clip_norm:
+            norm = self.fabric.clip_gradients(self.module, self.optimizer, max_norm=clip)
+            self._add({"gradient_norm": norm}, 1)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.method.after_step()
@@ -221,6 +223,10 @@ class _Run:
                 path.parent.mkdir(exist_ok=True)
                 figure.savefig(path, dpi=110)
                 log.picture(self.step, "mixes", figure)
+        if unreadable := self.inputs.unreadable():
+            measured["unreadable_images"] = float(len(unreadable))
+            if log:
+                list_unreadable(self.folder, unreadable)
         if log and measured:
             log.write(self.step, epoch=epoch, elapsed=self.elapsed, **measured)
         if last or epoch % run.checkpoint_every == 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -22,11 +22,20 @@ from pretrain.automix import (
 from pretrain.automix.losses import Criterion
 from pretrain.automix.momentum import momentum_at
 from pretrain.automix.step import Backward, differentiate
-from pretrain.backbones import cls_attention, load_backbone, load_pretrained, stage_channels
+from pretrain.backbones import (
+    build_backbone,
+    cls_attention,
+    load_backbone,
+    load_pretrained,
+    stage_channels,
+    start_from,
+    takes_image_size,
+    untrained,
+)
 from pretrain.console import UserError
 from pretrain.mixups import MixPolicy, training_context
 from pretrain.mixups.policy import one_hot
-from pretrain.training.settings import MethodSettings, PolicySettings
+from pretrain.training.settings import MethodSettings, PolicySettings, Settings
 
 
 class StepLosses(Protocol):
@@ -53,6 +62,9 @@ class Method(Protocol):
         self, images: Tensor, labels: Tensor, *, generator: torch.Generator, backward: Backward
     ) -> StepLosses:
         """Hand each loss to `backward` and return them all; `total` is their sum."""
+
+    def modules(self) -> Iterator[nn.Module]:
+        """Return all modules, those of nn.Module."""
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return what the optimizer trains; a group may name learning rates of its own, "lr" and "min_lr"."""
@@ -85,6 +97,8 @@ class Classification(nn.Module):
         settings: The policy's; they may ask for the momentum pipeline and one-hot cross-entropy of Table 10.
         criterion: Logits (N, K) and targets to a scalar; None: cross-entropy.
         frozen: A trained network that the mixing method reads; it stays as it is, in eval mode.
+        ema_decay: Decay of an average of the weights, which is then the result; a method whose settings ask for a
+            momentum encoder has that one alone.
     """
 
     def __init__(
@@ -95,6 +109,7 @@ class Classification(nn.Module):
         settings: PolicySettings | None = None,
         criterion: Criterion | None = None,
         frozen: nn.Module | None = None,
+        ema_decay: float | None = None,
     ) -> None:
         super().__init__()
         self.model, self.num_classes, self.policy = model, num_classes, policy
@@ -102,7 +117,9 @@ class Classification(nn.Module):
         self.criterion = criterion or nn.CrossEntropyLoss()
         self.frozen = frozen
         self.context = training_context(model, self.criterion, frozen)
-        self.teacher = MomentumEncoder(model) if settings is not None and settings.momentum is not None else None
+        self.has_teacher = settings is not None and settings.momentum is not None
+        self.momentum = 0.0 if ema_decay is None else ema_decay
+        self.average = MomentumEncoder(model) if self.has_teacher or ema_decay is not None else None
         self.mixes = policy is not None and policy.mixes_images
         self.measures: dict[str, Tensor] = {}
         self.set_progress(0, 1)
@@ -135,15 +152,16 @@ class Classification(nn.Module):
         return [{"params": [*self.model.parameters()]}]
 
     def after_step(self) -> None:
-        """Move the teacher, where there is one (Eq. 12)."""
-        if self.teacher is not None:
-            self.teacher.update(self.model, self.momentum)
+        """Move the teacher (Eq. 12), or the average of the weights, where there is one."""
+        if self.average is not None:
+            self.average.update(self.model, self.momentum)
 
     def encoders(self) -> dict[str, nn.Module]:
-        """Return the one network, or teacher and student of the momentum pipeline."""
-        return (
-            {"model": self.model} if self.teacher is None else {"teacher": self.teacher.network, "student": self.model}
-        )
+        """Return the one network; before it the average of its weights, or teacher and student."""
+        if self.average is None:
+            return {"model": self.model}
+        names = ("teacher", "student") if self.has_teacher else ("ema", "model")
+        return dict(zip(names, (self.average.network, self.model)))
 
     def mixed(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return what the policy makes of the images and of their targets (N, K)."""
@@ -166,9 +184,14 @@ def views_of(settings: MethodSettings) -> Callable[..., Tensor] | None:
 
 
 def build_method(
-    settings: MethodSettings, backbone: nn.Module, num_classes: int, loss: LossSettings | None = None
+    settings: MethodSettings,
+    backbone: nn.Module,
+    num_classes: int,
+    loss: LossSettings | None = None,
+    ema_decay: float | None = None,
+    read_network: Callable[[str], nn.Module] = load_pretrained,
 ) -> AutoMix | Classification:
-    """Build the method round the network it trains.
+    """Build the method round the network it trains; `ema_decay` is for methods without a momentum encoder.
 
     Raises:
         UserError: The backbone has no such feature layer, or no class token where the method reads its attention; a
@@ -192,9 +215,34 @@ def build_method(
         if "attention" in policy.needs:
             with cls_attention(backbone):  # raises now what it would raise in the first step
                 pass
-        frozen = load_pretrained(settings.frozen_network) if settings.frozen_network is not None else None
-        return Classification(backbone, num_classes, policy, settings, criterion, frozen)
-    return Classification(backbone, num_classes, criterion=criterion)
+        frozen = read_network(settings.frozen_network) if settings.frozen_network is not None else None
+        return Classification(backbone, num_classes, policy, settings, criterion, frozen, ema_decay)
+    return Classification(backbone, num_classes, criterion=criterion, ema_decay=ema_decay)
+
+
+def method_of(settings: Settings, num_classes: int) -> AutoMix | Classification:
+    """Build a run's network, from trained weights where it has some, and the method round it; see `build_method`."""
+    network = _network_of(settings, num_classes)
+    if settings.backbone.pretrained:
+        start_from(network, settings.backbone.pretrained)
+    return build_method(settings.method, network, num_classes, settings.loss, settings.optim.ema_decay)
+
+
+def untrained_method_of(settings: Settings, num_classes: int) -> AutoMix | Classification:
+    """Build what `method_of` does from random weights, so that nothing is downloaded or read."""
+    network = _network_of(settings, num_classes)
+    return build_method(
+        settings.method, network, num_classes, settings.loss, settings.optim.ema_decay, read_network=untrained
+    )
+
+
+def _network_of(settings: Settings, num_classes: int) -> nn.Module:
+    backbone = settings.backbone
+    rates = {"drop_path_rate": backbone.drop_path_rate, "drop_rate": backbone.drop_rate}
+    options: dict[str, Any] = {name: rate for name, rate in rates.items() if rate}
+    if takes_image_size(backbone.name):
+        options["img_size"] = settings.data.transform.size
+    return build_backbone(backbone.name, num_classes, **options)
 
 
 def _trained_mix_block(path: Path, layer: int) -> tuple[MixBlock, nn.Module]:

@@ -92,11 +92,13 @@ class BackboneSettings:
     Attributes:
         name: timm's, or one of pretrain.backbones.cifar_resnet.
         drop_path_rate: Stochastic depth of the last block; it grows linearly from 0.
-        pretrained: Where its weights start, but for the head's: see `pretrain.backbones.load_pretrained`. None: random.
+        drop_rate: Dropout before the head.
+        pretrained: Where its weights start, but for the head's: see `pretrain.backbones.start_from`. None: random.
     """
 
     name: str = "resnet50"
     drop_path_rate: float = 0.0
+    drop_rate: float = 0.0
     pretrained: str | None = None
 
 
@@ -109,6 +111,8 @@ class DataSettings:
         prepare: The command that makes it, for the message when it is missing.
         batch_size: Images a step, over all processes.
         workers: Loader processes for each training process.
+        repeated_augmentation: How often an image comes in a row, each time augmented anew; an epoch keeps its length
+            and sees so many fewer images. 1: once.
         transform: See `TransformSettings`.
         soft_labelled: A set of images with soft labels that joins the training images: see
             `pretrain.data.soft_labels`. None: there is none.
@@ -118,6 +122,7 @@ class DataSettings:
     prepare: str = "see docs/pretraining.md"
     batch_size: int = 256
     workers: int = 8
+    repeated_augmentation: Annotated[int, Field(ge=1)] = 1
     transform: TransformSettings = TransformSettings()
     soft_labelled: str | None = None
 
@@ -128,23 +133,42 @@ class OptimSettings:
 
     Attributes:
         name: timm's name; "momentum" is SGD with plain momentum, "sgd" with Nesterov's.
-        lr: Peak learning rate at the stated batch size.
+        lr: Peak learning rate, at `lr_batch_size` images a step where that is given.
         min_lr: Learning rate at the end of the cosine.
+        lr_batch_size: Images a step that the learning rates are stated for. With another `data.batch_size` all of
+            them, the Mix Block's too, are scaled linearly, and the run says so. None: they hold for any batch.
         momentum: Of SGD.
-        weight_decay: Applied to every parameter, as PyTorch does.
+        weight_decay: On every parameter, unless `decay_norm_and_bias` is False.
+        decay_norm_and_bias: Whether weight decay includes biases, norms, and what a network asks to leave out, such as
+            position embeddings. PyTorch's procedure decays them, DeiT's and RSB's do not.
+        clip_norm: Largest norm of the gradient of a step; None: not clipped.
         warmup_epochs: Linear warm-up from zero.
         epochs: Length of the run and horizon of every schedule.
         accumulate: Parts a batch is made in, one after the other, to save memory; each part mixes for itself.
+        ema_decay: Decay, a step, of an average of the weights, which is then the result; None: none is kept. A method
+            with a momentum encoder has one already and keeps no second.
     """
 
     name: str = "momentum"
     lr: float = 0.1
     min_lr: float = 0.0
+    lr_batch_size: int | None = None
     momentum: float = 0.9
     weight_decay: float = 1e-4
+    decay_norm_and_bias: bool = True
+    clip_norm: float | None = None
     warmup_epochs: float = 0.0
     epochs: int = 100
     accumulate: int = 1
+    ema_decay: float | None = None
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> OptimSettings:
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise ValueError(f"ema_decay is {self.ema_decay:g}; it has to be between 0 and 1, such as 0.9999")
+        if self.clip_norm is not None and self.clip_norm <= 0:
+            raise ValueError(f"clip_norm is {self.clip_norm:g}; it has to be positive: leave it out for no clipping")
+        return self
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -193,6 +217,8 @@ class Settings:
     def _fit_together(self) -> Settings:
         if self.data.soft_labelled and isinstance(self.method, AutoMixSettings):
             raise ValueError("data.soft_labelled has soft labels, which automix does not mix: take another method")
+        if self.optim.ema_decay and isinstance(self.method, AutoMixSettings) and self.method.momentum is None:
+            raise ValueError("optim.ema_decay: automix without its momentum encoder keeps no average: leave it out")
         return self
 
 
@@ -202,32 +228,41 @@ def load_settings(path: str | Path, changes: dict[str, Any] | None = None, metho
     Args:
         path: A Python file of plain values; `_base_` inherits from others.
         changes: Values that replace the file's, by dotted key, e.g. {"optim.lr": 0.2}.
-        method: Replaces the file's method by this one. Its settings are those of the config beside the file whose name
-            differs by the method's, r18_cutmix_800ep.py beside r18_automix_800ep.py; without one, its defaults.
+        method: Takes the place of the file's method, with the settings that the file's `methods` has for it, e.g.
+            `methods = dict(cutmix=dict(alpha=0.2))`; what is not there has its default.
 
     Raises:
         UserError: The file does not exist or does not run, or values are unknown, missing or of the wrong type; all of
             them are named at once.
     """
-    values = _read(Path(path), changes or {})
-    own = values.get("method", {}).get("name")
-    if method and own != method:
-        sibling = Path(path).with_name(Path(path).name.replace(f"_{own}_", f"_{method}_"))
-        found = _read(sibling, {})["method"] if sibling != Path(path) and sibling.is_file() else {}
-        values["method"] = found if found.get("name") == method else {"name": method}
+    config = _read(Path(path))
+    others: dict[str, Any] = config._cfg_dict.pop("methods", {})
+    if unknown := sorted(set(others) - set(METHODS)):
+        raise UserError(f"{path}: unknown method '{unknown[0]}' in methods{did_you_mean(unknown[0], list(METHODS))}")
+    if method and config._cfg_dict.get("method", {}).get("name") != method:
+        config._cfg_dict["method"] = FileDict({"name": method, **others.get(method, {})})
+    try:
+        config.merge_from_dict(changes or {})
+    except Exception as error:  # mmengine raises what it meets
+        raise UserError(f"--cfg-options: cannot be applied to {path} ({type(error).__name__}: {error})") from error
+    values: dict[str, Any] = FileDict.to_dict(config._cfg_dict)
     return _check(values, str(path))
 
 
-def _read(path: Path, changes: dict[str, Any]) -> dict[str, Any]:
+def methods_of(path: str | Path) -> list[str]:
+    """Return the names of the methods that a config file has settings for, its own first."""
+    config = _read(Path(path))
+    own = config._cfg_dict.get("method", {}).get("name")
+    return [own, *(name for name in config._cfg_dict.get("methods", {}) if name != own)]
+
+
+def _read(path: Path) -> Config:
     if not path.is_file():
         raise UserError(f"{path}: no such config; those of this toolkit are under configs/")
     try:
-        config = Config.fromfile(str(path), lazy_import=False)
-        config.merge_from_dict(changes)
+        return Config.fromfile(str(path), lazy_import=False)
     except Exception as error:  # the file is code: anything may come out of it
         raise UserError(f"{path}: the config does not run ({type(error).__name__}: {error})") from error
-    values: dict[str, Any] = FileDict.to_dict(config._cfg_dict)
-    return values
 
 
 def _check(values: dict[str, Any], where: str) -> Settings:

@@ -56,7 +56,7 @@ def plan() -> list[Stage]:
         Stage(
             "pretrain",
             "Pretraining: AutoMix and vanilla",
-            ("tools/pretrain.sh", "configs/quickstart/pretrain.py", "--compare", "vanilla")
+            ("tools/pretrain.sh", "configs/quickstart/pretrain.py", "--method", "automix", "vanilla")
             + ("--work-dir", str(pretrain), "--resume", "auto"),
             pretrain / "vanilla/result.json",
             ("data",),

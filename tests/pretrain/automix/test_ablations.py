@@ -151,13 +151,13 @@ def test_policy_alone(name):
 def test_policy_with_the_momentum_pipeline(name):
     method = _method(name, momentum=0.75)
     method.set_progress(0, 10)
-    teacher = copy.deepcopy(method.teacher.network)
+    teacher = copy.deepcopy(method.average.network)
     losses, _ = _step(method)
     assert losses.ce is None
     torch.optim.SGD(method.parameter_groups(), lr=0.1).step()
     method.after_step()
     for own, old, new in zip(
-        method.teacher.network.state_dict().values(),
+        method.average.network.state_dict().values(),
         teacher.state_dict().values(),
         method.model.state_dict().values(),
         strict=True,

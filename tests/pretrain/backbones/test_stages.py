@@ -19,6 +19,7 @@ NETWORKS = [
     ("deit_small_patch16_224", {"img_size": (32, 48), "depth": 8}, (32, 48), 4),
     ("cifar_resnet18", {}, (16, 24), 4),
     ("cifar_resnet20", {}, (16, 24), 3),
+    ("cifar_wrn28_8", {}, (8, 12), 3),
 ]
 
 

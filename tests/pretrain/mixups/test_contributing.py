@@ -1,4 +1,4 @@
-"""The mixing method that CONTRIBUTING.md writes as its example works as it stands there: two files and no more."""
+"""The mixing method that CONTRIBUTING.md writes as its example works as it stands there: one file and no more."""
 
 import re
 import shutil
@@ -15,8 +15,9 @@ from pretrain.backbones import build_backbone
 from pretrain.training.methods import build_method
 from pretrain.training.settings import load_settings
 
-compared = load_settings("configs/pretrain/cifar100/r18_cutmix_800ep.py", method="stripmix")
-settings = load_settings("configs/pretrain/cifar100/r18_stripmix_800ep.py", {"method.alpha": 0.5})
+config = "configs/pretrain/cifar100/r18_800ep.py"
+compared = load_settings(config, method="stripmix")
+settings = load_settings(config, {"method.alpha": 0.5}, method="stripmix")
 method = build_method(settings.method, build_backbone(settings.backbone.name, 5), 5)
 assert method.policy.alpha == 0.5 and compared.method.alpha == 1.0
 images = torch.arange(5.0).view(5, 1, 1, 1).expand(5, 3, 10, 7)
@@ -28,15 +29,14 @@ print(result.images[0, 0, :, 0].tolist(), result.soft_targets[0].tolist())
 
 @pytest.fixture
 def checkout(tmp_path):
-    """Return a copy of what the example touches, with its two files in place."""
+    """Return a copy of what the example touches, with its file in place."""
     for folder in ("pretrain", "configs", "tests/pretrain/mixups"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     section = (ROOT / "CONTRIBUTING.md").read_text().partition("## A mixing method, from nothing")[2]
-    method, config = re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
-    names = re.findall(r"`(\S+stripmix\S*\.py)`", section)
-    assert names == ["pretrain/mixups/stripmix.py", "configs/pretrain/cifar100/r18_stripmix_800ep.py"]
-    for name, text in zip(names, (method, config), strict=True):
-        (tmp_path / name).write_text(text)
+    [text] = re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
+    [name] = re.findall(r"`(\S+stripmix\S*\.py)`", section)
+    assert name == "pretrain/mixups/stripmix.py"
+    (tmp_path / name).write_text(text)
     return tmp_path
 
 

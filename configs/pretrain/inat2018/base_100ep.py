@@ -1,0 +1,6 @@
+"""iNaturalist 2018, 100 epochs from scratch (Section 4.2): ImageNet's PyTorch-style settings, appendix A.1's alphas."""
+
+_base_ = "../imagenet/base_100ep.py"
+
+data = dict(root="data/inat2018", prepare="python tools/prepare_inat.py 2018")
+methods = dict(mixup=dict(alpha=0.2))
