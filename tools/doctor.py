@@ -40,11 +40,9 @@ PACKAGES = (
 IMPORTS = ("torch", "torchvision", "timm", "lightning_fabric", "cv2", "skimage", "resvg_py", "pycocotools.coco")
 QUICKSTART = "work_dirs/quickstart"
 QUICKSTART_BYTES = 2_500_000_000  # with room for what is there for a while only
+CARD_FOR = "python tools/prepare_folder.py --extracted"
 # Files that tell a complete tree of the real layout, below DATA_ROOT.
 DATA_SETS = {
-    "ImageNet": ("imagenet/train/n01440764", "imagenet/train/n15075141", "imagenet/val/n01440764"),
-    "CIFAR-10": ("cifar-10-batches-py/batches.meta", "cifar-10-batches-py/test_batch"),
-    "CIFAR-100": ("cifar-100-python/meta", "cifar-100-python/train", "cifar-100-python/test"),
     "CUB_200_2011": ("CUB_200_2011/images.txt", "CUB_200_2011/bounding_boxes.txt", "CUB_200_2011/images"),
     "VOC 2007": ("VOCdevkit/VOC2007/ImageSets/Main/trainval.txt", "VOCdevkit/VOC2007/ImageSets/Main/test.txt"),
     "VOC 2012": ("VOCdevkit/VOC2012/ImageSets/Main/trainval.txt", "VOCdevkit/VOC2012/JPEGImages"),
@@ -133,6 +131,7 @@ def check_data(root: Path, demo: Path) -> Iterator[Finding]:
         yield Finding("demo pictures", str(demo))
     else:
         yield Finding("demo pictures", "not made yet", "make quickstart makes them")
+    yield from check_prepared(root)
     for name, files in DATA_SETS.items():
         missing = [file for file in files if not (root / file).exists()]
         if not missing:
@@ -141,6 +140,29 @@ def check_data(root: Path, demo: Path) -> Iterator[Finding]:
             yield Finding(name, "not there; only runs on real data need it", f"expected: {root / files[0]}")
         else:
             yield Finding(name, f"incomplete: {', '.join(missing)} missing in {root}", f"add {root / missing[0]}")
+
+
+def check_prepared(root: Path) -> Iterator[Finding]:
+    """Look below `root` for the trees that the prepare tools make, by their cards."""
+    from pretrain.data.card import read_data_card
+    from pretrain.data.prepare import DATA_SETS as PREPARED
+
+    for data_set in PREPARED:
+        folder = root / data_set.key
+        if not folder.is_dir():
+            yield Finding(data_set.name, "not there; only runs on real data need it", data_set.command)
+            continue
+        try:
+            card = read_data_card(folder)
+        except UserError as error:
+            yield Finding(data_set.name, str(error), data_set.command)
+            continue
+        if card is None:
+            yield Finding(data_set.name, f"in {folder}, without a card", f"{CARD_FOR} {folder}")
+        else:
+            part = "" if card.fraction == 1 else f", a fraction of {card.fraction:g}"
+            images = f"{card.images['train']:,} and {card.images['val']:,} images"
+            yield Finding(data_set.name, f"in {folder}: {images}{part}")
 
 
 def check_disk(folder: Path) -> Iterator[Finding]:

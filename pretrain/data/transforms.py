@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any, Literal
 
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from pydantic import ConfigDict, model_validator
 from pydantic.dataclasses import dataclass
-from timm.data.auto_augment import auto_augment_transform, rand_augment_transform
+from timm.data.auto_augment import RandAugment, auto_augment_transform, rand_augment_transform
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 from torchvision.transforms import v2
@@ -113,11 +114,20 @@ class AutoAugment:
             raise ValueError(
                 f"auto_augment '{description}': timm cannot read it; write it like rand-m9-mstd0.5-inc1"
             ) from error
+        operations = self.augment.ops if isinstance(self.augment, RandAugment) else chain(*self.augment.policy)
+        for operation in operations:
+            if operation.name.startswith("Posterize"):
+                operation.aug_fn = posterize
 
     def __call__(self, image: Tensor) -> Tensor:
         """Return the augmented image."""
         with seeded_libraries(int(torch.randint(2**63 - 1, ()))):  # timm's operations draw from random and numpy
             return pil_to_tensor(self.augment(to_pil_image(image)))
+
+
+def posterize(image: Image.Image, bits: int, **_: Any) -> Image.Image:
+    """Keep the upper `bits` of every value, as timm does. Of none, which Pillow refuses since 13, black is left."""
+    return ImageOps.posterize(image, bits) if bits else Image.new(image.mode, image.size)
 
 
 class Normalise(nn.Module):

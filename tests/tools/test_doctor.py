@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pretrain.console import UserError
+from pretrain.data.card import DataCard, write_data_card
 
 SCRIPT = Path(__file__).parents[2] / "tools/doctor.py"
 
@@ -75,11 +76,17 @@ def test_data_sets_are_told_by_their_layout(doctor, tmp_path):
     voc = tmp_path / "VOCdevkit/VOC2007/ImageSets/Main"
     voc.mkdir(parents=True)
     (voc / "trainval.txt").touch()
-    (tmp_path / "cifar-100-python").mkdir()
-    for name in ("meta", "train", "test"):
-        (tmp_path / "cifar-100-python" / name).touch()
+    (tmp_path / "cifar10").mkdir()
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny/dataset.json").write_text("{")
+    images = {"train": 500, "val": 100}
+    write_data_card(tmp_path / "cifar100", DataCard("CIFAR-100", ["apple"], images, fraction=0.01))
     findings = by_topic(doctor.check_data(tmp_path, tmp_path / "demo"))
-    assert findings["CIFAR-100"].found == f"in {tmp_path}"
+    assert findings["CIFAR-100"].found == f"in {tmp_path / 'cifar100'}: 500 and 100 images, a fraction of 0.01"
+    assert not findings["CIFAR-100"].remedy
+    assert findings["CIFAR-10"].remedy == f"python tools/prepare_folder.py --extracted {tmp_path / 'cifar10'}"
+    assert "not valid JSON" in findings["Tiny-ImageNet"].found
+    assert findings["ImageNet-1k"].remedy == "python tools/prepare_imagenet.py"
     assert findings["VOC 2007"].found.startswith("incomplete: VOCdevkit/VOC2007/ImageSets/Main/test.txt missing")
     assert findings["COCO 2017"].remedy.endswith("coco/annotations/instances_train2017.json")
     assert findings["demo pictures"].found == "not made yet"

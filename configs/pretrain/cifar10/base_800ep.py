@@ -2,4 +2,4 @@
 
 _base_ = "../cifar100/base_800ep.py"
 
-data = dict(root="data/cifar10", prepare="python tools/prepare_cifar.py 10")
+data = dict(root="data/cifar10", prepare="python tools/prepare_cifar.py cifar10")

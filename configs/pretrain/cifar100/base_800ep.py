@@ -9,7 +9,7 @@ _base_ = "../methods.py"
 
 data = dict(
     root="data/cifar100",
-    prepare="python tools/prepare_cifar.py 100",
+    prepare="python tools/prepare_cifar.py cifar100",
     batch_size=100,
     workers=8,
     transform=dict(size=32, train_crop="padded", padding=4, test_crop_ratio=1.0),

@@ -2,5 +2,5 @@
 
 _base_ = "../imagenet/base_100ep.py"
 
-data = dict(root="data/inat2017", prepare="python tools/prepare_inat.py 2017")
+data = dict(root="data/inat2017", prepare="python tools/prepare_inat.py inat2017")
 methods = dict(mixup=dict(alpha=0.2))

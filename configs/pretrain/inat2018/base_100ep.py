@@ -2,5 +2,5 @@
 
 _base_ = "../imagenet/base_100ep.py"
 
-data = dict(root="data/inat2018", prepare="python tools/prepare_inat.py 2018")
+data = dict(root="data/inat2018", prepare="python tools/prepare_inat.py inat2018")
 methods = dict(mixup=dict(alpha=0.2))

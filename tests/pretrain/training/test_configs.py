@@ -8,16 +8,14 @@ from operator import attrgetter
 import pytest
 
 from pretrain.console import UserError
+from pretrain.data.prepare import DATA_SETS
 from pretrain.training.cells import CONFIGS, caption, cells
 from pretrain.training.check import check, check_all, config_files
 from pretrain.training.settings import load_settings
 
 COLUMNS = sorted({cell.config for cell in cells()})
 BY_SIZE = ["mixup", "cutmix", "saliencymix", "fmix", "resizemix"]  # A.1 sets them by data set and network
-IMAGES = {  # appendix A.1; Tiny-ImageNet and Places205 as they are
-    "cifar10": 50_000, "cifar100": 50_000, "tiny": 100_000, "imagenet": 1_281_167, "cub200": 5_994, "aircraft": 6_667,
-    "inat2017": 579_184, "inat2018": 437_512, "places205": 2_448_873,
-}  # fmt: skip
+SETS = {data_set.key: data_set for data_set in DATA_SETS}
 
 
 def _settings(config, method=None):
@@ -85,9 +83,17 @@ def test_a_note_has_the_papers_figures_and_the_cost(config):
     assert f" {baseline:.2f}, the paper's" in note
     assert all(str(table) in note.partition("Expected")[0] for table in {cell.table for cell in of_config})
     settings = _settings(config)
-    steps = IMAGES[config.partition("/")[0]] // settings.data.batch_size * settings.optim.epochs
+    steps = SETS[config.partition("/")[0]].images["train"] // settings.data.batch_size * settings.optim.epochs
     assert f"Cost: {steps:,} steps of {settings.data.batch_size} images" in note
     assert f"tools/pretrain.sh configs/pretrain/{config}.py" in note
+
+
+@pytest.mark.parametrize("config", COLUMNS)
+def test_a_config_reads_what_the_prepare_tool_of_its_data_set_writes(config):
+    key = config.partition("/")[0]
+    data = _settings(config).data
+    assert (data.root, data.prepare) == (f"data/{key}", SETS[key].command)
+    assert (CONFIGS.parent / SETS[key].config).is_file()
 
 
 def _papers_alphas(config):

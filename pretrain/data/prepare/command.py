@@ -1,0 +1,80 @@
+"""The command line that the prepare tools share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from pretrain.console import UserError
+from pretrain.data.card import DataCard
+from pretrain.data.prepare.arrange import DataSet, arrange, complete_card
+from pretrain.data.prepare.download import download
+from pretrain.data.prepare.sources import find, missing_message
+from pretrain.data.prepare.subset import require_fraction
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Return an empty parser that shows the description as it is."""
+    return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def add_subset(command: argparse.ArgumentParser) -> None:
+    """Add the arguments of a fraction."""
+    command.add_argument("--fraction", type=float, default=1.0, metavar="F", help="share of each class (%(default)s)")
+    command.add_argument("--seed", type=int, default=0, help="decides which images a fraction takes (%(default)s)")
+
+
+def run(data_sets: Sequence[DataSet], description: str | None) -> None:
+    """Parse the command line, arrange a data set and print what there is.
+
+    Args:
+        data_sets: Those to choose from.
+        description: Of the tool.
+    """
+    command = parser(description)
+    by_key = {data_set.key: data_set for data_set in data_sets}
+    if len(by_key) > 1:
+        command.add_argument("dataset", choices=list(by_key))
+    archives = Path("data/archives")
+    command.add_argument("--archives", type=Path, default=archives, metavar="DIR", help="with the files (%(default)s)")
+    if not all(archive.login for data_set in data_sets for archive in data_set.archives):
+        command.add_argument("--download", action="store_true", help="fetch the archives that are not there")
+    command.add_argument("--extracted", type=Path, metavar="DIR", help="with the unpacked files, which are linked")
+    command.add_argument("--out", type=Path, metavar="DIR", help="folder to write (data/<name>)")
+    add_subset(command)
+    args = command.parse_args()
+    data_set = by_key[args.dataset] if len(by_key) > 1 else data_sets[0]
+    out = args.out or Path("data", data_set.key)
+    require_fraction(args.fraction)
+    card = complete_card(out, data_set, args.fraction, args.seed)
+    if card is not None:
+        print_summary(card, data_set, out, "complete already")
+        return
+    sources, missing = find(data_set.archives, args.archives, args.extracted)
+    if missing:
+        if not getattr(args, "download", False):
+            raise UserError(missing_message(data_set.name, missing, args.archives, args.extracted, data_set.command))
+        for archive in missing:
+            download(archive, args.archives)
+        sources, _ = find(data_set.archives, args.archives, args.extracted)
+    print_summary(arrange(data_set, sources, out, args.fraction, args.seed), data_set, out, "arranged")
+
+
+def print_summary(card: DataCard, data_set: DataSet, out: Path, state: str) -> None:
+    """Print what a prepared data set holds, and the command that trains on it."""
+    part = "" if card.fraction == 1 else f" (fraction {card.fraction:g} of each class, seed {card.seed})"
+    print(f"{card.name} {state}: {out}{part}")
+    images = f"{card.images['train']:,} training and {card.images['val']:,} validation images"
+    print(f"  {len(card.classes):,} classes, {images}")
+    print(f"  train next: {train_command(data_set, out)}")
+
+
+def train_command(data_set: DataSet, out: Path) -> str:
+    """Return the command that trains on a data set in `out`, with the values that its config does not have."""
+    config = Path(data_set.config)
+    own = config.parent.name == data_set.key
+    root = "" if own and out == Path("data", data_set.key) else f" data.root={out}"
+    name = "" if own else f" name={data_set.key}/{config.stem}"
+    options = " --cfg-options" if root or name else ""
+    return f"tools/pretrain.sh {config}{options}{root}{name}"
