@@ -1,9 +1,10 @@
-"""The cells of the paper's tables, the configs that train them, and whether every config can be built.
+"""The cells of the paper's tables, the configs that train them, what they cost, and whether every config can be built.
 
 Examples:
     python tools/configs.py list --table 2
     python tools/configs.py list --config cifar100/r18 --method automix
     python tools/configs.py show configs/pretrain/imagenet/r50_100ep.py --method cutmix
+    python tools/configs.py cost --table 2
     python tools/configs.py check
 """
 
@@ -15,10 +16,21 @@ from dataclasses import asdict
 from pathlib import Path
 
 import yaml
+from rich.box import MARKDOWN, SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from pretrain.console import progress, run_tool
+
+COST_HEADINGS = (
+    "seen",
+    "vanilla\nGFLOP",
+    "AutoMix\nGFLOP",
+    "TFLOP\n/s",
+    "vanilla\nhours",
+    "AutoMix\nhours",
+    "all\nhours",
+)
 
 
 def main() -> int:
@@ -34,7 +46,12 @@ def main() -> int:
     shown.add_argument("--method", help="default: the config's own")
     checked = commands.add_parser("check", help="build every config: network, method, optimizer, schedule, transforms")
     checked.add_argument("configs", nargs="*", type=Path, help="files (default: all of them)")
+    costed = commands.add_parser("cost", help="operations and expected GPU hours of each column of the tables")
+    costed.add_argument("--table", type=int, help="one table")
+    costed.add_argument("--markdown", action="store_true", help="as docs/scaling.md has it")
     arguments = parser.parse_args()
+    if arguments.command == "cost":
+        return cost(arguments.table, arguments.markdown)
     if arguments.command == "list":
         return list_cells(arguments.table, arguments.config, arguments.method)
     if arguments.command == "show":
@@ -70,6 +87,39 @@ def show(path: Path, method: str | None) -> int:
     settings = load_settings(path, method=method)
     print(ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), end="\n\n")
     print(yaml.safe_dump(_plain(asdict(settings)), sort_keys=False), end="")
+    return 0
+
+
+def cost(table: int | None, markdown: bool) -> int:
+    """Print what each column costs, a table of the paper at a time, and all of them together."""
+    from pretrain.training.cells import caption, cells
+    from pretrain.training.cost import ASSUMPTION, column_costs, total_hours
+
+    console = Console(highlight=False, width=160 if markdown else None)
+    found = []
+    for number in sorted({cell.table for cell in cells(table)}):
+        columns = list(column_costs(number))
+        found += columns
+        title = ".".join(caption(number).split(".")[:2]).replace("Top-1 accuracy in %: ", "")
+        if markdown:
+            console.print(f"\n{title}\n")
+            drawn = Table("config", box=MARKDOWN)
+        else:
+            drawn = Table("config", title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=0)
+        for heading in COST_HEADINGS:
+            drawn.add_column(heading.replace("\n/", "/").replace("\n", " ") if markdown else heading, justify="right")
+        for column in columns:
+            hours = (column.hours("vanilla"), column.hours("automix"), column.all_hours)
+            drawn.add_row(
+                column.config,
+                f"{column.images / 1e6:.0f} M",
+                *(f"{count / 1e9:.1f}" for count in (column.vanilla, column.automix)),
+                f"{column.speed / 1e12:.1f}",
+                *(f"{number:,.1f}" if number < 10 else f"{number:,.0f}" for number in hours),
+            )
+        console.print(drawn)
+        console.print()
+    console.print(f"{total_hours(found):,.0f} GPU hours in all, what two tables share counted once. {ASSUMPTION}")
     return 0
 
 

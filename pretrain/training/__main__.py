@@ -11,6 +11,8 @@ from rich.table import Table
 
 from pretrain.console import run_tool
 from pretrain.training.devices import launch_fabric
+from pretrain.training.dry_run import dry_run
+from pretrain.training.dry_run_page import print_page
 from pretrain.training.loop import train
 from pretrain.training.settings import METHODS, load_settings
 
@@ -27,6 +29,11 @@ def main() -> None:
     )
     parser.add_argument("--work-dir", type=Path, help="default: work_dirs/<name of the config>")
     parser.add_argument("--resume", choices=("auto",), help="go on from the last training state, where there is one")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="build everything, make one step, print what the run is and costs; nothing is written",
+    )
     parser.add_argument(
         "--cfg-options",
         nargs="+",
@@ -47,9 +54,14 @@ def main() -> None:
     results = []
     for settings in runs:
         folder = (arguments.work_dir or Path("work_dirs") / settings.name) / settings.method.name
-        results.append(train(settings, folder, arguments.resume == "auto", fabric))
+        if arguments.dry_run:
+            found = dry_run(settings, folder, fabric)
+            if fabric.is_global_zero:
+                print_page(found, Console())
+        else:
+            results.append(train(settings, folder, arguments.resume == "auto", fabric))
 
-    if fabric.is_global_zero:
+    if results and fabric.is_global_zero:
         table = Table(title=f"{runs[0].name}: accuracy in %", title_justify="left")
         for heading in ("method", "network", "top-1", "top-5", "train s", "images/s"):
             table.add_column(heading, justify="left" if heading in ("method", "network") else "right")

@@ -28,6 +28,7 @@ class Inputs:
 
     Attributes:
         classes: Their names, in the order of the logits.
+        images: Numbers of training and of validation images.
         steps_per_epoch: Optimizer steps an epoch.
 
     Args:
@@ -51,6 +52,7 @@ class Inputs:
         if data.soft_labelled:
             train_set = JoinedImages(self._folder, SoftLabelledImages(data.soft_labelled, augment, seed))
         self.classes = train_set.classes
+        self.images = len(train_set), len(self._val_set)
         batch = images_a_process(data.batch_size, fabric.world_size, settings.optim.accumulate)
         ranks = {"rank": fabric.global_rank, "world_size": fabric.world_size}
         self._sampler = EpochSampler(
