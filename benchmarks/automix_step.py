@@ -16,9 +16,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,12 +26,13 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 from pretrain.automix import AutoMix, AutoMixSettings, MixBlock
 from pretrain.automix.step import mix
 from pretrain.backbones import build_backbone, stage_channels, stage_features
 from pretrain.files import write_json
+from pretrain.training.cost import flop_counter
+from pretrain.training.dry_run import saved_bytes
 from pretrain.training.methods import build_method
 from pretrain.training.optim import build_optimizer
 from pretrain.training.settings import OptimSettings, VanillaSettings
@@ -173,36 +172,9 @@ def peak_activations(method: nn.Module, step: Callable[[], None], device: torch.
         torch.cuda.reset_peak_memory_stats()
         step()
         return torch.cuda.max_memory_allocated() - before
-    kept = {t.untyped_storage().data_ptr() for t in (*method.parameters(), *method.buffers())}
-    with saved_bytes(kept) as meter:
+    with saved_bytes(method) as meter:
         step()
     return meter["peak"]
-
-
-@contextmanager
-def saved_bytes(without: set[int]) -> Iterator[Counter[str]]:
-    """Count the bytes of the storages that autograd holds, but for those `without`: yields {"now", "peak"}."""
-    meter: Counter[str] = Counter()
-    holders: Counter[int] = Counter()
-
-    class Held:
-        def __init__(self, tensor: Tensor) -> None:
-            storage = tensor.untyped_storage()
-            self.tensor, self.key, self.bytes = tensor, storage.data_ptr(), storage.nbytes()
-            if self.key not in without:
-                if not holders[self.key]:
-                    meter["now"] += self.bytes
-                    meter["peak"] = max(meter["peak"], meter["now"])
-                holders[self.key] += 1
-
-        def __del__(self) -> None:
-            if self.key not in without:
-                holders[self.key] -= 1
-                if not holders[self.key]:
-                    meter["now"] -= self.bytes
-
-    with torch.autograd.graph.saved_tensors_hooks(Held, lambda held: held.tensor):
-        yield meter
 
 
 def flop_floor(automix: AutoMix, images: Tensor, labels: Tensor) -> float:
@@ -234,7 +206,7 @@ def flop_floor(automix: AutoMix, images: Tensor, labels: Tensor) -> float:
 
 def counted(call: Callable[[], object]) -> int:
     """Return the floating-point operations of the call."""
-    with FlopCounterMode(display=False) as counter:
+    with flop_counter() as counter:
         call()
     return counter.get_total_flops()
 
