@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 LINE_EVERY_SECONDS = 15.0
-RANK_0_FIRST_SECONDS = 3.0
+RANK_0_FIRST_SECONDS = 10.0
 WRONG_INPUT, RESUME_ME, INTERRUPTED = 2, 75, 130  # statuses of a command; 75 is sysexits.h's "try again"
 
 
@@ -40,9 +40,9 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
     """Run a command line: a UserError becomes one line on stderr and status 2, Ctrl-C status 130, ResumeMe status 75.
 
     Of several processes, started by torchrun, the first speaks for those that meet the same error: torchrun stops the
-    others when it ends, while they still hold their tongue.
+    others when it ends, while they still hold their tongue. srun does not: there each task says its own.
     """
-    first = os.environ.get("RANK", "0") == "0"
+    first = _is_first()
     try:
         sys.exit(main() or 0)
     except UserError as error:
@@ -60,9 +60,14 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
         sys.exit(INTERRUPTED)
 
 
+def _is_first() -> bool:
+    """Return whether this process speaks for the others: torchrun numbers them by RANK, srun by SLURM_PROCID."""
+    return os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
+
+
 def tell(message: str) -> None:
     """Print one line on stderr; of several processes the first speaks."""
-    if os.environ.get("RANK", "0") == "0":
+    if _is_first():
         print(message, file=sys.stderr, flush=True)
 
 

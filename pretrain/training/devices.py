@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import lightning_fabric
@@ -18,12 +18,16 @@ from torch import Tensor, distributed, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 from torch.nn.parallel import DistributedDataParallel
 
+from pretrain.console import UserError
+
 
 def launch_fabric(precision: str) -> Fabric:
-    """Return a Fabric for this process: alone, or one of those that torchrun or SLURM started."""
-    env = os.environ
-    devices = int(env.get("LOCAL_WORLD_SIZE", env.get("SLURM_NTASKS_PER_NODE", 1)))
-    nodes = int(env.get("GROUP_WORLD_SIZE", env.get("SLURM_NNODES", 1)))
+    """Return a Fabric for this process: alone, or one of those that torchrun or SLURM started.
+
+    Raises:
+        UserError: Of a SLURM job's tasks Fabric would make no group; see `_nodes_and_devices`.
+    """
+    nodes, devices = _nodes_and_devices(os.environ)
     # Batch-norm statistics stay each rank's own, as in the authors' code. Newer versions of torch rename the argument.
     arguments = inspect.signature(DistributedDataParallel).parameters
     own_statistics = "forward_sync_buffers" if "forward_sync_buffers" in arguments else "broadcast_buffers"
@@ -32,6 +36,37 @@ def launch_fabric(precision: str) -> Fabric:
     fabric = Fabric(accelerator="auto", devices=devices, num_nodes=nodes, strategy=strategy, precision=precision)  # type: ignore[arg-type]
     fabric.launch()
     return fabric
+
+
+def _nodes_and_devices(env: Mapping[str, str]) -> tuple[int, int]:
+    """Return the number of nodes and of processes on each, which torchrun or srun started; 1 and 1 of one alone.
+
+    In a job named "bash" or "interactive", salloc's default, Fabric takes a process for one alone.
+
+    Raises:
+        UserError: A SLURM job of several tasks, and srun did not start this one; or Fabric would not know them for one
+            group, by the job's name or because the nodes have not the same number of tasks.
+    """
+    if "LOCAL_WORLD_SIZE" in env:
+        return int(env["GROUP_WORLD_SIZE"]), int(env["LOCAL_WORLD_SIZE"])
+    nodes, each = int(env.get("SLURM_NNODES", 1)), int(env.get("SLURM_NTASKS_PER_NODE", 1))
+    tasks, in_step = int(env.get("SLURM_NTASKS", nodes * each)), int(env.get("SLURM_STEP_NUM_TASKS", 0))
+    name = env.get("SLURM_JOB_NAME", "")
+    if name in ("bash", "interactive"):
+        if in_step > 1:
+            raise UserError(
+                f"{in_step} tasks of a SLURM job named '{name}' would train apart; give another name: "
+                "srun env SLURM_JOB_NAME=pretrain tools/pretrain.sh CONFIG"
+            )
+        return 1, 1
+    if tasks > 1 and not in_step:
+        raise UserError(f"a SLURM job of {tasks} tasks: start each of them, srun tools/pretrain.sh CONFIG")
+    if tasks != nodes * each or (tasks > 1 and "SLURM_NTASKS_PER_NODE" not in env):
+        raise UserError(
+            f"SLURM started {tasks} tasks on {nodes} nodes; say how many on each, and no total: "
+            "srun --nodes=N --ntasks-per-node=GPUS tools/pretrain.sh CONFIG"
+        )
+    return nodes, each
 
 
 def average_gradients(parameters: Iterable[nn.Parameter], fabric: Fabric) -> None:

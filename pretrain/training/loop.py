@@ -194,6 +194,7 @@ class _Run:
     def _stop_where_asked(self, stop: StopRequest) -> None:
         if stop.agreed(self.fabric):
             self._save()
+            self.fabric.barrier()  # SLURM may end all tasks when the first has ended: not while one still writes
             asked = stop.signal.name if stop.signal else "another process"
             raise ResumeMe(
                 f"stopped by {asked} after step {self.step} of {self.total}; --resume auto goes on from there"

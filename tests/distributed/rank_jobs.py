@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from unittest.mock import patch
 
 import torch
@@ -14,6 +15,7 @@ from pretrain.console import ResumeMe
 from pretrain.evaluation.accuracy import accuracy
 from pretrain.evaluation.mixed_accuracy import mixed_accuracy
 from pretrain.training import loop
+from pretrain.training.checkpoint import has_state
 from pretrain.training.devices import average_gradients, launch_fabric
 from pretrain.training.methods import build_method
 from pretrain.training.settings import load_settings
@@ -93,6 +95,19 @@ def train_run(config, changes, folder, method=None, resume=False, ask=None):
     networks = {name: _arrays(network.state_dict().items()) for name, network in run.method.encoders().items()}
     parameters = _arrays(run.method.named_parameters())
     return {"step": run.step, "stopped": stopped, "parameters": parameters, "networks": networks}
+
+
+def written_when_stopped(config, folder):
+    """Stop in an epoch, while rank 0 takes its time to write the state; return whether it was there at the end."""
+    save_state = loop.save_state
+
+    def slowly(*arguments):
+        time.sleep(0.5)
+        save_state(*arguments)
+
+    with patch.object(loop, "save_state", slowly):
+        stopped = train_run(config, {"run.log_every": 1}, folder, "vanilla", False, (1, 2))["stopped"]
+    return stopped is not None, has_state(folder)
 
 
 def accuracies():

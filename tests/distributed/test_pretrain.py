@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from two_ranks import free_port
 
 from pretrain.training.logbook import read_log
@@ -19,16 +20,17 @@ ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
 
 
-def _command(config, *arguments):
-    """Return the arguments of a Popen that pretrains on two processes, on the CPU."""
+def _command(config, *arguments, processes=2, **environment):
+    """Return the arguments of a Popen that pretrains on processes of this machine, on the CPU."""
     return {
-        "args": [ROOT / "tools/pretrain.sh", config, "2", *arguments],
+        "args": [ROOT / "tools/pretrain.sh", config, str(processes), *arguments],
         "env": {
             **os.environ,
             "PYTHON": sys.executable,
             "OMP_NUM_THREADS": "1",
             "CUDA_VISIBLE_DEVICES": "",
             "MASTER_PORT": str(free_port()),
+            **environment,
         },
         "text": True,
     }
@@ -38,18 +40,41 @@ def _finish(config, *arguments):
     return subprocess.run(**_command(config, *arguments), capture_output=True, timeout=300, check=False)
 
 
-def test_two_processes_train_one_network(config, tmp_path):
-    done = _finish(config, "--work-dir", tmp_path)
+@pytest.fixture(scope="module")
+def trained(config, tmp_path_factory):
+    """The folder of a run on two processes of one node."""
+    folder = tmp_path_factory.mktemp("trained")
+    done = _finish(config, "--work-dir", folder)
     assert done.returncode == 0, done.stderr
     assert "deprecated" not in done.stderr
-    result = json.loads((tmp_path / "automix/result.json").read_text())
+    return folder / "automix"
+
+
+def test_two_processes_train_one_network(trained):
+    result = json.loads((trained / "result.json").read_text())
     assert result["environment"]["device"] == "2 x cpu"
     assert result["steps"] == 2 * (26 // 8)
-    entries = read_log(tmp_path / "automix")
+    entries = read_log(trained)
     assert [e["step"] for e in entries if "total" in e] == [1, 2, 3, 4, 5, 6]  # one log, written by the first process
     evaluated = [e for e in entries if "epoch" in e]
     # 18 validation images over two ranks: accuracies are multiples of 1/18 only if none was counted twice.
     assert all(abs(e["student_top1"] * 18 / 100 - round(e["student_top1"] * 18 / 100)) < 1e-4 for e in evaluated)
+
+
+def test_two_nodes_train_what_two_processes_of_one_node_train(trained, config, tmp_path):
+    """Each node is a shell of this machine with one process."""
+    nodes, port = [], str(free_port())
+    for rank in range(2):
+        place = {"NNODES": "2", "NODE_RANK": str(rank), "MASTER_PORT": port}
+        command = _command(config, "--work-dir", tmp_path, processes=1, **place)
+        nodes.append(subprocess.Popen(**command, stderr=subprocess.PIPE))
+    said = [node.communicate(timeout=120)[1] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], said
+    assert ["automix: 6/6" in each for each in said] == [True, False]  # the first process of all speaks
+    assert json.loads((tmp_path / "automix/result.json").read_text())["environment"]["device"] == "2 x cpu"
+    for branch in ("teacher", "student"):
+        weights = [load_file(folder / f"export/{branch}.safetensors") for folder in (tmp_path / "automix", trained)]
+        torch.testing.assert_close(*weights, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from rank_jobs import WITHOUT_BATCH_NORM, accuracies, automix_steps, train_run
+from rank_jobs import WITHOUT_BATCH_NORM, accuracies, automix_steps, train_run, written_when_stopped
 from safetensors.torch import load_file
 
 from pretrain.training.logbook import read_log
@@ -124,6 +124,11 @@ def test_a_stop_asked_of_one_rank_stops_both_and_they_go_on_bit_for_bit(
     for branch in ("student", "teacher"):
         _assert_close(_exported(tmp_path, branch), _exported(folder, branch), atol=0)
     assert _log(tmp_path) == _log(folder)
+
+
+def test_no_rank_ends_before_the_state_is_written(two_ranks, config, tmp_path):
+    """A cluster may end all tasks of a job as soon as one has ended."""
+    assert two_ranks.run(written_when_stopped, config, tmp_path) == [(True, True)] * 2
 
 
 def test_a_run_changes_the_number_of_its_processes(two_ranks, config, tmp_path, alone):
