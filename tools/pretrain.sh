@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Pretrain a backbone on the CPU, one GPU, several GPUs, or under SLURM.
 #
-#   tools/pretrain.sh CONFIG [GPUS] [--method METHOD ...] [--work-dir DIR] [--resume auto] [--cfg-options k=v ...]
+#   tools/pretrain.sh CONFIG [GPUS] [--method NAME ...] [--dry-run] [--work-dir DIR] [--resume auto]
+#                      [--cfg-options k=v ...]
 #
 # GPUS > 1 starts that many processes on this machine by torchrun; more machines: NNODES, NODE_RANK, MASTER_ADDR and
 # MASTER_PORT as for torchrun. Inside a SLURM job of several tasks each task runs one process: call it with srun
@@ -9,7 +10,7 @@
 set -euo pipefail
 
 if [[ $# -lt 1 ]]; then
-    sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
     exit 2
 fi
 config=$1
