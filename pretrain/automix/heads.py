@@ -40,8 +40,17 @@ class TwoHeads(nn.Module):
 
     def forward_mixed(self, images: Tensor) -> Tensor:
         """Return the logits (N, K) of mixed images."""
-        classifier: Any = self.network
-        return self.mixed_head(classifier.forward_head(classifier.forward_features(images), pre_logits=True))
+        return self.mixed_head(self.pre_logits(images))
+
+    def pre_logits(self, images: Tensor) -> Tensor:
+        """Return what either head sees, (N, C)."""
+        return pre_logits(self.network, images)
+
+
+def pre_logits(network: nn.Module, images: Tensor) -> Tensor:
+    """Return what the head of a classifier of `build_backbone` sees, (N, C)."""
+    classifier: Any = network
+    return classifier.forward_head(classifier.forward_features(images), pre_logits=True)
 
 
 def mixed_logits(network: nn.Module, images: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,9 +32,9 @@ class MomentumEncoder(nn.Module):
 
     @torch.no_grad()
     def update(self, student: nn.Module, momentum: float) -> None:
-        """theta_k <- m theta_k + (1 - m) theta_q (Eq. 12)."""
-        own: list[Tensor] = list(self.network.parameters())
-        other: list[Tensor] = list(student.parameters())
+        """theta_k <- m theta_k + (1 - m) theta_q (Eq. 12); of networks in shards, each process moves its own."""
+        own = [own_part(parameter) for parameter in self.network.parameters()]
+        other = [own_part(parameter) for parameter in student.parameters()]
         if not self.own_statistics:
             for mine, theirs in zip(self.network.buffers(), student.buffers(), strict=True):
                 if mine.is_floating_point():
@@ -42,6 +43,11 @@ class MomentumEncoder(nn.Module):
                 else:
                     mine.copy_(theirs)
         torch._foreach_lerp_(own, other, 1 - momentum)
+
+
+def own_part(tensor: Any) -> Tensor:
+    """Return this process's shard of a DTensor, which shares its memory; a plain tensor as it is."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
 def momentum_at(progress: float, start: float = 0.999, end: float = 1.0, hold: float = 0.0) -> float:

@@ -40,6 +40,10 @@ class CifarNetwork(nn.Module):
         """Return what the first stage gets of images (N, 3, H, W), at their resolution."""
         raise NotImplementedError
 
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        """Return what parameters belong together, by patterns of their names: a stage's, or else a block's."""
+        return {"stem": "^(conv1|bn1)", "blocks": r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"}
+
     def get_classifier(self) -> nn.Module:
         """Return the classification head."""
         return self.fc

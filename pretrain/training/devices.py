@@ -19,6 +19,7 @@ from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 from torch.nn.parallel import DistributedDataParallel
 
 from pretrain.console import UserError
+from pretrain.training.sharding import is_sharded
 
 
 def launch_fabric(precision: str) -> Fabric:
@@ -73,9 +74,9 @@ def average_gradients(parameters: Iterable[nn.Parameter], fabric: Fabric) -> Non
     """Replace every gradient by its mean over the processes, with one exchange for all of them.
 
     DDP would exchange them during a backward pass, and allows one of those a step; a step here makes one for each
-    branch. Processes have to agree on which parameters have a gradient.
+    branch. Processes have to agree on which parameters have a gradient. FSDP has averaged those in shards already.
     """
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    gradients = [p.grad for p in parameters if p.grad is not None and not is_sharded(p.grad)]
     if fabric.world_size == 1 or not gradients:
         return
     flat = torch.as_tensor(fabric.all_reduce(_flatten_dense_tensors(gradients), reduce_op="mean"))

@@ -19,7 +19,7 @@ from pretrain.console import UserError
 from pretrain.training import checkpoint, logbook
 from pretrain.training.cost import flop_counter
 from pretrain.training.guards import images_a_process
-from pretrain.training.loop import _Run
+from pretrain.training.loop import Run
 from pretrain.training.optim import lr_factor
 from pretrain.training.settings import Settings
 
@@ -107,7 +107,7 @@ def dry_run(settings: Settings, folder: Path, fabric: Fabric) -> DryRun:
         data=replace(settings.data, workers=min(settings.data.workers, 1)),
         run=replace(settings.run, compile=False),
     )
-    run = _Run(lean, folder, fabric)
+    run = Run(lean, folder, fabric)
     images, labels = next(run.inputs.training(0))
     batch = images_a_process(settings.data.batch_size, fabric.world_size, settings.optim.accumulate)
     made_on = batch if fabric.device.type == "cuda" else _few(batch, settings.optim.accumulate)
@@ -150,7 +150,7 @@ def _few(batch: int, parts: int) -> int:
     return min(batch, max(MOST_ON_CPU // parts, 2) * parts)
 
 
-def _step(run: _Run, images: Tensor, labels: Tensor) -> tuple[int, int, float]:
+def _step(run: Run, images: Tensor, labels: Tensor) -> tuple[int, int, float]:
     """Make a step; return its operations, the peak of its activations in bytes (none on a GPU) and its seconds."""
     cuda = run.fabric.device.type == "cuda"
     if cuda:
@@ -198,14 +198,14 @@ def saved_bytes(method: nn.Module) -> Iterator[Counter[str]]:
 
 
 @torch.no_grad()
-def _feature_map(run: _Run, images: Tensor) -> tuple[int, int, int]:
+def _feature_map(run: Run, images: Tensor) -> tuple[int, int, int]:
     assert isinstance(run.method, AutoMix)
     with run.fabric.autocast():
         _, channels, height, width = run.method.features(images).shape
     return channels, height, width
 
 
-def _memory(run: _Run, trained: list[nn.Parameter], activations: int) -> Memory:
+def _memory(run: Run, trained: list[nn.Parameter], activations: int) -> Memory:
     method = run.method
     held = _bytes((*method.parameters(), *method.buffers()))
     gradients, optimizer = _bytes(trained), _optimizer_bytes(run)
@@ -222,12 +222,12 @@ def _memory(run: _Run, trained: list[nn.Parameter], activations: int) -> Memory:
     return Memory(held - averages, gradients, optimizer, averages, activations, total)
 
 
-def _optimizer_bytes(run: _Run) -> int:
+def _optimizer_bytes(run: Run) -> int:
     states = run.optimizer.optimizer.state.values()
     return _bytes(value for state in states for value in state.values() if isinstance(value, Tensor))
 
 
-def _files(run: _Run) -> dict[str, int | str]:
+def _files(run: Run) -> dict[str, int | str]:
     """Return what the run will write, in the order of docs/pretraining.md."""
     method, settings = run.method, run.settings.run
     floats = _bytes(buffer for buffer in method.buffers() if buffer.is_floating_point())

@@ -6,10 +6,12 @@ import math
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import distributed, nn
 
+from pretrain.automix.momentum import own_part
 from pretrain.console import UserError, warn
 from pretrain.files import require_free_space, write_text
+from pretrain.training.sharding import is_sharded
 
 REMEDY = "lower optim.lr, add optim.warmup_epochs or use another precision; the last training state is from before"
 
@@ -24,8 +26,11 @@ def require_finite(losses: dict[str, float], first: int, last: int) -> None:
 def require_finite_weights(module: nn.Module, step: int) -> None:
     """Raise a UserError if a parameter holds NaN or an infinity, so that no such training state is written."""
     named = list(module.named_parameters())
-    norms = torch.stack([norm.float() for norm in torch._foreach_norm([p.detach() for _, p in named])])
-    if bad := [name for (name, _), finite in zip(named, torch.isfinite(norms).tolist(), strict=True) if not finite]:
+    norms = torch.stack([norm.float() for norm in torch._foreach_norm([own_part(p.detach()) for _, p in named])])
+    broken = (~torch.isfinite(norms)).int()
+    if any(is_sharded(parameter) for _, parameter in named):
+        distributed.all_reduce(broken, distributed.ReduceOp.MAX)  # all processes stop, or none
+    if bad := [name for (name, _), one in zip(named, broken.tolist(), strict=True) if one]:
         raise UserError(f"step {step}: {bad[0]} and {len(bad) - 1} other tensors are not finite; {REMEDY}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from pretrain.automix import AutoMix
 from pretrain.console import ResumeMe, UserError, progress, tell
 from pretrain.data.seeds import derive_seed
 from pretrain.evaluation.accuracy import accuracy
-from pretrain.training.checkpoint import has_state, load_state, save_state
+from pretrain.training.checkpoint import has_state, load_state, load_whole, save_state, whole
 from pretrain.training.devices import (
     average_gradients,
     average_statistics,
@@ -28,10 +29,11 @@ from pretrain.training.inputs import Inputs
 from pretrain.training.inspection import inspect_mixing
 from pretrain.training.interrupt import StopRequest
 from pretrain.training.logbook import Logbook
-from pretrain.training.methods import Classification, method_of
+from pretrain.training.methods import Classification, method_of, untrained_method_of
 from pretrain.training.optim import Schedule, build_optimizer, lr_factor
 from pretrain.training.results import write_results
 from pretrain.training.settings import Settings
+from pretrain.training.sharding import clip_norm, gathered, require_shardable, shard
 
 
 def train(settings: Settings, folder: Path, resume: bool, fabric: Fabric) -> dict[str, Any]:
@@ -53,18 +55,20 @@ def train(settings: Settings, folder: Path, resume: bool, fabric: Fabric) -> dic
     """
     if has_state(folder) and not resume:
         raise UserError(f"{folder}: a run is here already; add --resume auto to go on, or name another --work-dir")
-    run = _Run(settings, folder, fabric)
+    run = Run(settings, folder, fabric)
     run.restore()
     with StopRequest() as stop:
         run.fit(stop)
-    return write_results(settings, folder, run.method, run.inputs.classes, run.elapsed, run.total, fabric)
+    return write_results(settings, folder, run.whole_method(), run.inputs.classes, run.elapsed, run.total, fabric)
 
 
-class _Run:
+class Run:
     """One run's parts and its loop."""
 
     def __init__(self, settings: Settings, folder: Path, fabric: Fabric) -> None:
         self.settings, self.folder, self.fabric = settings, folder, fabric
+        self.sharded = settings.run.sharding == "fsdp"
+        require_shardable(settings, fabric.world_size)
         self.inputs = Inputs(settings, fabric)
         torch.manual_seed(derive_seed(settings.run.seed))
         self._build_method()
@@ -77,7 +81,7 @@ class _Run:
     def _build_method(self) -> None:
         with self.fabric.rank_zero_first(local=True):  # what has to be downloaded is downloaded once
             self.method: AutoMix | Classification = method_of(self.settings, len(self.inputs.classes))
-        if self.settings.run.channels_last:
+        if self.settings.run.channels_last and not self.sharded:  # FSDP takes weights in their usual layout only
             self.method.to(memory_format=torch.channels_last)
         if self.settings.run.compile:
             self.method.compile()
@@ -88,17 +92,20 @@ class _Run:
                 f"learning rate: {optim.lr:g} at {optim.lr_batch_size} images is {optim.lr * factor:g} at {batch}, "
                 "scaled linearly (optim.lr_batch_size)"
             )
-        optimizer = build_optimizer(self.method, optim, batch)
-        self.module, self.optimizer = self.fabric.setup(self.method, optimizer)
+        self.module: Any = None
+        if self.sharded:  # Fabric would wrap the module by DDP
+            shard(self.method.to(self.fabric.device), self.fabric)
+            self.optimizer: Any = self.fabric.setup_optimizers(build_optimizer(self.method, optim, batch))
+        else:
+            self.module, self.optimizer = self.fabric.setup(self.method, build_optimizer(self.method, optim, batch))
 
     def restore(self) -> None:
         """Go on from the folder's training state, where there is one."""
         state = load_state(self.folder, asdict(self.settings))
         if state is None:
             return
-        self.method.load_state_dict(state["method"])
+        load_whole(self.method, self.optimizer.optimizer, state["method"], state["optimizer"])
         restore_statistics(self.method, state["buffers"], self.fabric)
-        self.optimizer.optimizer.load_state_dict(state["optimizer"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.schedule = Schedule(self.optimizer, self.settings.optim, self.inputs.steps_per_epoch)
         self.step, self.elapsed, self.summed = state["step"], state["elapsed"], state["summed"]
@@ -106,6 +113,17 @@ class _Run:
         self.sums = {
             name: (each[rank] if same else each.mean()).to(self.fabric.device) for name, each in state["sums"].items()
         }
+
+    def whole_method(self) -> AutoMix | Classification:
+        """Return the method; on the first process one without shards, for what is handed over."""
+        if not self.sharded:
+            return self.method
+        weights = whole(self.method.state_dict(), keep=self.fabric.is_global_zero)
+        if not self.fabric.is_global_zero:
+            return self.method
+        method = untrained_method_of(self.settings, len(self.inputs.classes))
+        method.load_state_dict(weights)
+        return method
 
     def fit(self, stop: StopRequest) -> None:
         """Train from the present step to the end."""
@@ -156,14 +174,18 @@ class _Run:
         self.method.set_progress(self.step, self.total)
         self.schedule.set_rates(self.step)
         parts = self.settings.optim.accumulate
-        with self.fabric.no_backward_sync(self.module):  # one exchange at the end, for all branches and parts
+        # One exchange at the end, for all branches and parts; FSDP makes one in each backward pass.
+        with nullcontext() if self.sharded else self.fabric.no_backward_sync(self.module):
             for part, part_labels in zip(images.chunk(parts), labels.chunk(parts), strict=True):
                 with self.fabric.autocast():
                     losses = self.method.training_step(part, part_labels, generator=generator, backward=self._backward)
                 self._add({**losses._asdict(), **self.method.measures}, parts)
         average_gradients(self.method.parameters(), self.fabric)
         if clip := self.settings.optim.clip_norm:
-            norm = self.fabric.clip_gradients(self.module, self.optimizer, max_norm=clip)
+            if self.sharded:
+                norm: Tensor | None = clip_norm(self.method.parameters(), clip)
+            else:
+                norm = self.fabric.clip_gradients(self.module, self.optimizer, max_norm=clip, error_if_nonfinite=False)
             self._add({"gradient_norm": norm}, 1)
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -205,11 +227,12 @@ class _Run:
         average_statistics(self.method, self.fabric)
         measured: dict[str, float] = {}
         if last or epoch % run.evaluate_every == 0:
-            measured |= accuracy(
-                self.method.encoders(), self.inputs.validation(), len(self.inputs.classes), self.fabric
-            )
+            with gathered(self.method):
+                measured |= accuracy(
+                    self.method.encoders(), self.inputs.validation(), len(self.inputs.classes), self.fabric
+                )
         if last or epoch % run.inspect_every == 0:
-            with self.fabric.autocast():
+            with gathered(self.method), self.fabric.autocast():
                 found, figure = inspect_mixing(
                     self.method,
                     self.inputs.validation(),
@@ -240,13 +263,15 @@ class _Run:
         require_finite_weights(self.method, self.step)
         buffers = gather_statistics(self.method, self.fabric)
         sums = {name: gather(own.reshape(1), self.fabric).flatten() for name, own in self.sums.items()}
+        weights = whole(self.method.state_dict(), keep=self.fabric.is_global_zero)
+        optimizer = whole(self.optimizer.optimizer.state_dict(), keep=self.fabric.is_global_zero)
         if self.fabric.is_global_zero:
             save_state(
                 self.folder,
                 {
-                    "method": self.method.state_dict(),
+                    "method": weights,
                     "buffers": buffers,
-                    "optimizer": self.optimizer.optimizer.state_dict(),
+                    "optimizer": optimizer,
                     "precision": self.fabric.strategy.precision.state_dict(),
                     "step": self.step,
                     "settings": asdict(self.settings),

@@ -180,6 +180,8 @@ class RunSettings:
         precision: Fabric's name, e.g. "32-true", "bf16-mixed".
         channels_last: Memory layout of the images and of the convolutions' weights.
         compile: Whether torch.compile translates the networks; the first steps then take minutes.
+        sharding: "fsdp" keeps parameters, gradients and optimizer state in shards, one a process, to save memory
+            (FSDP2, see docs/scaling.md); "none" keeps them whole on each.
         log_every: Steps between lines of the log; only then are losses read from the device.
         checkpoint_every: Epochs between training states.
         checkpoint_steps: Steps between training states within an epoch; None: none.
@@ -193,12 +195,21 @@ class RunSettings:
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     channels_last: bool = False
     compile: bool = False
+    sharding: Literal["none", "fsdp"] = "none"
     log_every: int = 50
     checkpoint_every: int = 1
     checkpoint_steps: int | None = None
     evaluate_every: int = 1
     inspect_every: int = 10
     wandb: str | None = None
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> RunSettings:
+        if self.sharding == "fsdp" and self.compile:
+            raise ValueError("sharding 'fsdp' does not go with compile: set one of them back")
+        if self.sharding == "fsdp" and self.precision == "16-mixed":
+            raise ValueError("sharding 'fsdp' does not go with precision '16-mixed': take bf16-mixed or 32-true")
+        return self
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -8,17 +8,21 @@ from unittest.mock import patch
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Shard, distribute_tensor
 
 from pretrain.automix import AutoMixSettings
+from pretrain.automix.momentum import own_part
 from pretrain.backbones import build_backbone
-from pretrain.console import ResumeMe
+from pretrain.console import ResumeMe, UserError
 from pretrain.evaluation.accuracy import accuracy
 from pretrain.evaluation.mixed_accuracy import mixed_accuracy
 from pretrain.training import loop
-from pretrain.training.checkpoint import has_state
+from pretrain.training.checkpoint import has_state, whole
 from pretrain.training.devices import average_gradients, launch_fabric
-from pretrain.training.methods import build_method
+from pretrain.training.methods import build_method, method_of
 from pretrain.training.settings import load_settings
+from pretrain.training.sharding import clip_norm
 
 WITHOUT_BATCH_NORM = "test_efficientnet_gn"  # a sample's features do not depend on the rest of its batch
 
@@ -33,7 +37,7 @@ def _fabric(precision="32-true"):
 
 
 def _arrays(tensors):
-    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in tensors}
+    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in whole(dict(tensors), keep=True).items()}
 
 
 def automix_steps(options):
@@ -74,7 +78,7 @@ def train_run(config, changes, folder, method=None, resume=False, ask=None):
     """
     runs = []
 
-    class Observed(loop._Run):
+    class Observed(loop.Run):
         def __init__(self, *arguments):
             super().__init__(*arguments)
             runs.append(self)
@@ -86,7 +90,7 @@ def train_run(config, changes, folder, method=None, resume=False, ask=None):
 
     settings = load_settings(config, changes, method)
     stopped = None
-    with patch.object(loop, "_Run", Observed):
+    with patch.object(loop, "Run", Observed):
         try:
             loop.train(settings, folder, resume, _fabric(settings.run.precision))
         except ResumeMe as stop:
@@ -108,6 +112,64 @@ def written_when_stopped(config, folder):
     with patch.object(loop, "save_state", slowly):
         stopped = train_run(config, {"run.log_every": 1}, folder, "vanilla", False, (1, 2))["stopped"]
     return stopped is not None, has_state(folder)
+
+
+def train_from_apart(*arguments):
+    """Do as `train_run`, where rank 1 has built a network of other weights."""
+
+    def apart(settings, classes):
+        method = method_of(settings, classes)
+        for parameter in method.parameters():
+            parameter.data += int(os.environ["RANK"])
+        return method
+
+    with patch.object(loop, "method_of", apart):
+        return train_run(*arguments)
+
+
+def held_by_rank(config, changes, folder, method):
+    """Return how many numbers of a network, of its average and of its momentum this rank holds after a run."""
+    held = {}
+
+    class Observed(loop.Run):
+        def fit(self, stop):
+            super().fit(stop)
+            for part in ("model", "average"):
+                held[part] = sum(own_part(p.detach()).numel() for p in getattr(self.method, part).parameters())
+            buffers = [entry["momentum_buffer"] for entry in self.optimizer.optimizer.state.values()]
+            held["momentum"] = sum(own_part(buffer).numel() for buffer in buffers)
+
+    settings = load_settings(config, changes, method)
+    with patch.object(loop, "Run", Observed):
+        loop.train(settings, folder, False, _fabric(settings.run.precision))
+    return held
+
+
+def stop_at_nan(config, changes, folder, method):
+    """Run until the first state is saved, with a NaN in rank 1's shard of a weight; return the error."""
+
+    class Broken(loop.Run):
+        def _save(self):
+            if self.fabric.global_rank == 1:
+                own_part(self.method.model.layer1[0].conv1.weight.detach()).view(-1)[0] = float("nan")
+            super()._save()
+
+    settings = load_settings(config, changes, method)
+    with patch.object(loop, "Run", Broken):
+        try:
+            loop.train(settings, folder, False, _fabric(settings.run.precision))
+        except UserError as error:
+            return str(error)
+
+
+def clipped_norm():
+    """Clip a gradient in shards, 3 and 0, and a whole one, 4, to 1; return the norm, and what 3 and 4 became."""
+    mesh = init_device_mesh("cpu", (_fabric().world_size,))
+    pair, single = (nn.Parameter(torch.zeros(size)) for size in (2, 1))
+    sharded = nn.Parameter(distribute_tensor(pair.detach(), mesh, [Shard(0)]))
+    sharded.grad, single.grad = distribute_tensor(torch.tensor([3.0, 0.0]), mesh, [Shard(0)]), torch.tensor([4.0])
+    norm = clip_norm([sharded, single], 1.0).item()
+    return norm, [sharded.grad.full_tensor()[0].item(), single.grad.item()]
 
 
 def accuracies():

@@ -67,7 +67,7 @@ def test_workers_do_not_change_the_run(config, tmp_path, fabric):
 def test_a_finished_run_is_not_trained_again(config, tmp_path, fabric, monkeypatch):
     settings = load_settings(config, {"optim.epochs": 1}, method="vanilla")
     first = train(settings, tmp_path / "run", resume=True, fabric=fabric)
-    monkeypatch.setattr(loop._Run, "_step", None)
+    monkeypatch.setattr(loop.Run, "_step", None)
     assert train(settings, tmp_path / "run", resume=True, fabric=fabric) == first
 
 

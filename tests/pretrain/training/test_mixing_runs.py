@@ -73,7 +73,7 @@ def test_a_run_stopped_and_resumed_is_the_run_in_one_go(config, tmp_path, export
     assert [entry["step"] for entry in mixed] == list(range(1, 9))
     assert all(0 < entry["mixed_ce"] < 100 for entry in mixed)
 
-    real_step = loop._Run._step
+    real_step = loop.Run._step
 
     def interrupted_step(run, images, labels):
         if run.step == 6:
@@ -81,7 +81,7 @@ def test_a_run_stopped_and_resumed_is_the_run_in_one_go(config, tmp_path, export
         real_step(run, images, labels)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop._Run, "_step", interrupted_step)
+        patch.setattr(loop.Run, "_step", interrupted_step)
         with pytest.raises(ConnectionError):
             train(settings, tmp_path / "stopped", resume=False, fabric=fabric)
     train(settings, tmp_path / "stopped", resume=True, fabric=fabric)
@@ -91,7 +91,7 @@ def test_a_run_stopped_and_resumed_is_the_run_in_one_go(config, tmp_path, export
 
 def test_the_frozen_network_stays_as_it_is(config, tmp_path, fabric, exported, monkeypatch):
     runs = []
-    monkeypatch.setattr(loop._Run, "fit", lambda run, stop, fit=loop._Run.fit: (runs.append(run), fit(run, stop)))
+    monkeypatch.setattr(loop.Run, "fit", lambda run, stop, fit=loop.Run.fit: (runs.append(run), fit(run, stop)))
     method = {"name": "attentivemix", "frozen_network": str(exported), "teacher_size": 64}
     result = train(_settings(config, method), tmp_path, resume=False, fabric=fabric)
     assert list(result["accuracy"]) == ["model_top1", "model_top5"]  # the frozen network is no result

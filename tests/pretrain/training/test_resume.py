@@ -48,14 +48,14 @@ def _require_equal(first, second):
 
 def _during(monkeypatch, step, action):
     """Do `action` in the middle of the given step."""
-    real_step = loop._Run._step
+    real_step = loop.Run._step
 
     def interrupted_step(run, images, labels):
         if run.step == step:
             action()
         real_step(run, images, labels)
 
-    monkeypatch.setattr(loop._Run, "_step", interrupted_step)
+    monkeypatch.setattr(loop.Run, "_step", interrupted_step)
 
 
 @pytest.mark.slow

@@ -54,7 +54,7 @@ def test_a_line_is_the_mean_since_the_last_one(config, tmp_path, fabric):
 
 def test_tensorboard_shows_what_the_log_holds_across_a_resume(config, tmp_path, fabric, monkeypatch):
     settings = load_settings(config, {"optim.epochs": 2, "run.checkpoint_every": 1})
-    real_step = loop._Run._step
+    real_step = loop.Run._step
 
     def dying_step(run, images, labels):
         if run.step == 6:
@@ -62,7 +62,7 @@ def test_tensorboard_shows_what_the_log_holds_across_a_resume(config, tmp_path, 
         real_step(run, images, labels)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop._Run, "_step", dying_step)
+        patch.setattr(loop.Run, "_step", dying_step)
         with pytest.raises(ConnectionError):
             train(settings, tmp_path, resume=False, fabric=fabric)
     train(settings, tmp_path, resume=True, fabric=fabric)
@@ -98,7 +98,7 @@ def test_wandb_that_is_not_installed(config, tmp_path, fabric, monkeypatch):
 @pytest.mark.parametrize("log_every", [1, 50])
 def test_a_term_that_is_not_finite_is_named_and_the_good_state_stays(config, tmp_path, fabric, monkeypatch, log_every):
     settings = load_settings(config, {"optim.epochs": 3, "run.log_every": log_every})
-    real_step = loop._Run._step
+    real_step = loop.Run._step
 
     def spoiled_step(run, images, labels):
         if run.step == 6:  # in the second epoch: the state of the first is written
@@ -106,7 +106,7 @@ def test_a_term_that_is_not_finite_is_named_and_the_good_state_stays(config, tmp
             run.method.set_progress = lambda *_: None
         real_step(run, images, labels)
 
-    monkeypatch.setattr(loop._Run, "_step", spoiled_step)
+    monkeypatch.setattr(loop.Run, "_step", spoiled_step)
     where = "step 7: mask_ratio, total is not finite" if log_every == 1 else "steps 1 to 8: .*mask_ratio.*is not finite"
     with pytest.raises(UserError, match=where):
         train(settings, tmp_path, resume=False, fabric=fabric)
@@ -118,14 +118,14 @@ def test_a_term_that_is_not_finite_is_named_and_the_good_state_stays(config, tmp
 
 def test_weights_that_are_not_finite_reach_no_state(config, tmp_path, fabric, monkeypatch):
     settings = load_settings(config, {"optim.epochs": 2, "run.log_every": 100})
-    real_step = loop._Run._step
+    real_step = loop.Run._step
 
     def spoiled_step(run, images, labels):
         real_step(run, images, labels)
         if run.step == 8:  # the losses of the last step were still finite
             next(run.method.student.parameters()).data.fill_(float("inf"))
 
-    monkeypatch.setattr(loop._Run, "_step", spoiled_step)
+    monkeypatch.setattr(loop.Run, "_step", spoiled_step)
     with pytest.raises(UserError, match=r"step 8: student\.conv1\.0\.weight and 0 other tensors are not finite"):
         train(settings, tmp_path, resume=False, fabric=fabric)
     assert torch.load(tmp_path / FILE_NAME, weights_only=True)["step"] == 4
