@@ -33,9 +33,10 @@ from pretrain.backbones import build_backbone, stage_channels, stage_features
 from pretrain.files import write_json
 from pretrain.training.cost import flop_counter
 from pretrain.training.dry_run import saved_bytes
+from pretrain.training.method_settings import VanillaSettings
 from pretrain.training.methods import build_method
 from pretrain.training.optim import build_optimizer
-from pretrain.training.settings import OptimSettings, VanillaSettings
+from pretrain.training.settings import OptimSettings
 
 CLASSES = 100
 OUT = Path("work_dirs/bench/automix_step.json")

@@ -14,7 +14,8 @@ from pretrain.training.devices import launch_fabric
 from pretrain.training.dry_run import dry_run
 from pretrain.training.dry_run_page import print_page
 from pretrain.training.loop import train
-from pretrain.training.settings import METHODS, load_settings
+from pretrain.training.method_settings import METHODS
+from pretrain.training.settings import load_settings
 
 
 def main() -> None:

@@ -23,15 +23,9 @@ from pretrain.automix import AutoMix, AutoMixSettings
 from pretrain.console import UserError
 from pretrain.data.prepare import DATA_SETS
 from pretrain.training.cells import Cell, cells
+from pretrain.training.method_settings import VanillaSettings
 from pretrain.training.methods import untrained_method_of
-from pretrain.training.settings import (
-    BackboneSettings,
-    DataSettings,
-    OptimSettings,
-    Settings,
-    VanillaSettings,
-    load_settings,
-)
+from pretrain.training.settings import BackboneSettings, DataSettings, OptimSettings, Settings, load_settings
 
 SETS = {data_set.key: data_set for data_set in DATA_SETS}
 TRIALS = 3  # the paper's figures are means of three

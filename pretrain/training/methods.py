@@ -35,7 +35,8 @@ from pretrain.backbones import (
 from pretrain.console import UserError
 from pretrain.mixups import MixPolicy, training_context
 from pretrain.mixups.policy import one_hot
-from pretrain.training.settings import MethodSettings, PolicySettings, Settings
+from pretrain.training.method_settings import MethodSettings, PolicySettings
+from pretrain.training.settings import Settings
 
 
 class StepLosses(Protocol):

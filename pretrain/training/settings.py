@@ -2,87 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 from mmengine.config import Config
 from mmengine.config import ConfigDict as FileDict
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
-from pretrain import mixups
 from pretrain.automix import AutoMixSettings, LossSettings
 from pretrain.console import UserError, did_you_mean
 from pretrain.data.transforms import TransformSettings
-from pretrain.mixups import POLICIES, MixPolicy
-
-STRICT = ConfigDict(extra="forbid")
-
-
-@dataclass(frozen=True, config=STRICT)
-class VanillaSettings:
-    """Training on the clean images alone."""
-
-    name: Literal["vanilla"] = "vanilla"
-
-
-@dataclass(frozen=True, config=STRICT)
-class PolicySettings:
-    """A mixing method of `pretrain.mixups`, and how it is trained with; `settings_of` adds the method's own settings.
-
-    Attributes:
-        name: Of the method.
-        momentum, momentum_end: m of a momentum encoder (Eq. 12) at the start and at the end of the run, along a
-            cosine; it is then the result ("+MP" of Table 10). None: there is none.
-        one_hot_ce: Whether the network learns from the clean images too; "+CE" of Table 10.
-        frozen_network: A trained one, for methods that follow one: see `pretrain.backbones.load_pretrained`.
-    """
-
-    name: str
-    momentum: float | None = None
-    momentum_end: float = 1.0
-    one_hot_ce: bool = False
-    frozen_network: str | None = None
-
-    @model_validator(mode="after")
-    def _fit_together(self) -> PolicySettings:
-        policy = self.policy()  # its own checks run here
-        if policy.views and self.one_hot_ce:
-            raise ValueError(
-                f"one_hot_ce is part of '{self.name}' already, whose loss has the clean images: leave it out"
-            )
-        follows = bool({"features", "teacher"} & set(policy.needs))
-        if self.frozen_network is not None and not follows:
-            raise ValueError(f"frozen_network belongs to methods that follow one, not to '{self.name}': leave it out")
-        if self.frozen_network is None and follows:
-            raise ValueError(
-                f"'{self.name}' needs a frozen network: set method.frozen_network to an exported backbone, or to the "
-                "name of one of timm's pretrained networks, such as resnet50.tv_in1k"
-            )
-        return self
-
-    def policy(self) -> MixPolicy:
-        """Build the mixing method."""
-        own = {entry.name for entry in fields(POLICIES[self.name])}
-        return mixups.build(self.name, **{name: value for name, value in asdict(self).items() if name in own})
-
-
-def settings_of(policy: type[MixPolicy]) -> type[PolicySettings]:
-    """Return the settings of training with a method: `PolicySettings` and the fields of the method's dataclass."""
-    hints = get_type_hints(policy)
-    types = {"name": Literal[policy.name], **{entry.name: hints[entry.name] for entry in fields(policy)}}
-    defaults = {"name": policy.name, **{entry.name: entry.default for entry in fields(policy)}}
-    body = {"__annotations__": types, "__doc__": policy.__doc__, **defaults}
-    build: Any = dataclass(frozen=True, config=STRICT)
-    return build(type(f"{policy.__name__}Settings", (PolicySettings,), body))
-
-
-if TYPE_CHECKING:
-    MethodSettings = AutoMixSettings | VanillaSettings | PolicySettings
-else:
-    _CHOICES = (AutoMixSettings, VanillaSettings, *(settings_of(policy) for policy in POLICIES.values()))
-    MethodSettings = Annotated[Union[_CHOICES], Field(discriminator="name")]  # noqa: UP007
+from pretrain.training.method_settings import METHODS, STRICT, MethodSettings
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -299,11 +231,6 @@ def _describe(problem: Any) -> str:
     if problem["type"] == "missing":
         return f"{where}: field required"
     return f"{where}: {problem['msg'].lower()} (is {problem['input']!r})"
-
-
-METHODS: dict[str, Any] = {
-    tag: choice for choice in get_args(get_args(MethodSettings)[0]) for tag in get_args(get_type_hints(choice)["name"])
-}
 
 
 def _without_tags(path: list[str]) -> list[str]:

@@ -16,9 +16,10 @@ from pretrain.backbones import build_backbone
 from pretrain.training.devices import launch_fabric
 from pretrain.training.logbook import read_log
 from pretrain.training.loop import train
+from pretrain.training.method_settings import METHODS, VanillaSettings
 from pretrain.training.methods import build_method
 from pretrain.training.optim import Schedule, build_optimizer
-from pretrain.training.settings import METHODS, OptimSettings, VanillaSettings, load_settings
+from pretrain.training.settings import OptimSettings, load_settings
 
 
 def _rates(method, optim, step):
