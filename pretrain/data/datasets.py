@@ -2,25 +2,70 @@
 
 from __future__ import annotations
 
+import io
+import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.datasets import ImageFolder
-from torchvision.datasets.folder import default_loader
 
 from pretrain.console import UserError
 from pretrain.data.card import check_against, read_data_card
-from pretrain.data.seeds import derive_seed
+from pretrain.data.seeds import derive_seed, seeded_torch
+from pretrain.data.shards import INDEX, ShardedImages
 
 SPLITS = ("train", "val")
 Position = tuple[int, int] | tuple[int, int, int]  # epoch, index, and the repeat of repeated augmentation, from 0
-
-
 ATTEMPTS = 10  # images in place of one that cannot be read
+# What Pillow raises over files that are damaged in one way or another.
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+
+
+class _VisibleFolder(ImageFolder):
+    """torchvision's, that passes over what file managers and notebooks leave behind, such as .ipynb_checkpoints."""
+
+    def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
+        classes = [name for name in super().find_classes(directory)[0] if not name.startswith(".")]
+        return classes, {name: number for number, name in enumerate(classes)}
+
+    @staticmethod
+    def make_dataset(*arguments: Any, **options: Any) -> list[tuple[str, int]]:
+        found = ImageFolder.make_dataset(*arguments, **options)
+        return [(path, label) for path, label in found if not Path(path).name.startswith(".")]
+
+
+class FolderImages:
+    """The images of a folder with one folder a class.
+
+    Raises:
+        UserError: There is none, or a class without images.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        try:
+            folder = _VisibleFolder(str(root))
+        except FileNotFoundError as error:  # torchvision's sentence names the classes, and goes on about suffixes
+            raise UserError(f"{root}: {str(error).partition('. ')[0]}; prepare the data set again") from error
+        self.classes, self.samples = folder.classes, folder.samples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def label(self, index: int) -> int:
+        """Return the number of an image's class."""
+        return self.samples[index][1]
+
+    def name(self, index: int) -> str:
+        """Return an image's file."""
+        return self.samples[index][0]
+
+    source = name  # what `read_image` reads
 
 
 class SeededImageFolder(Dataset[tuple[Tensor, int]]):
@@ -29,7 +74,7 @@ class SeededImageFolder(Dataset[tuple[Tensor, int]]):
     So a sample looks the same whatever the number of workers, and after a resume.
 
     Args:
-        root: A folder with one folder of images a class.
+        root: A folder with one folder of images a class, or with these in shards (`pretrain.data.shards`).
         transform: From a PIL image to a uint8 tensor (3, H, W); draws from torch's global generator.
         seed: Of the run.
         replace: Whether another image, which follows from (seed, epoch, index) too, takes the place of one that cannot
@@ -37,7 +82,7 @@ class SeededImageFolder(Dataset[tuple[Tensor, int]]):
     """
 
     def __init__(self, root: Path, transform: Callable[..., Tensor], seed: int = 0, replace: bool = False) -> None:
-        self.folder = ImageFolder(str(root))
+        self.folder = ShardedImages(root) if (Path(root) / INDEX).exists() else FolderImages(root)
         self.transform = transform
         self.seed = seed
         self.replace = replace
@@ -54,8 +99,8 @@ class SeededImageFolder(Dataset[tuple[Tensor, int]]):
         return self._unreadable
 
     def path(self, index: int) -> str:
-        """Return the file of an image."""
-        return self.folder.samples[index][0]
+        """Return the file of an image, or its shard and its name."""
+        return self.folder.name(index)
 
     def __len__(self) -> int:
         return len(self.folder)
@@ -68,44 +113,57 @@ class SeededImageFolder(Dataset[tuple[Tensor, int]]):
         """
         epoch, index, *repeat = position
         for attempt in range(1 + ATTEMPTS):
-            path, label = self.folder.samples[index]
+            source, name = self.folder.source(index), self.folder.name(index)
             try:
-                return read_augmented(path, self.transform, *self._numbers(epoch, index, *repeat)), label
+                image = read_image(source, name)
             except UserError:
                 if not self.replace:
                     raise
                 self._unreadable[index] = 1
                 index = derive_seed(self.seed, *position, 4, attempt) % len(self)
-        raise UserError(f"{path}: cannot be read as an image, nor can {ATTEMPTS} others before it; check the data set")
+                continue
+            with seeded_torch(derive_seed(*self._numbers(epoch, index, *repeat))):
+                return self.transform(image), self.folder.label(index)
+        raise UserError(f"{name}: cannot be read as an image, nor can {ATTEMPTS} others before it; check the data set")
 
     def _numbers(self, epoch: int, index: int, repeat: int = 0) -> tuple[int, ...]:
         return (self.seed, epoch, index, 3, repeat) if repeat else (self.seed, epoch, index)
 
 
-def read_image(path: str | Path) -> Image.Image:
-    """Return the RGB image at `path`.
+def read_image(source: str | Path | io.BytesIO, name: str = "") -> Image.Image:
+    """Return the RGB image in a file.
+
+    Args:
+        source: The file, or what it holds.
+        name: Of what it holds, for the message.
 
     Raises:
-        UserError: The file cannot be read as an image.
+        UserError: It cannot be read as an image.
     """
     try:
-        return default_loader(str(path))
-    except (OSError, UnidentifiedImageError) as error:
-        raise UserError(f"{path}: cannot be read as an image ({error}); replace or remove it") from error
+        with Image.open(source) as image:
+            if image.mode != "RGB":
+                return image.convert("RGB")
+            image.load()
+            return image
+    except UnidentifiedImageError as error:
+        reason = "in no format that Pillow knows"
+        raise UserError(f"{name or source}: cannot be read as an image ({reason}); replace or remove it") from error
+    except UNREADABLE as error:
+        raise UserError(f"{name or source}: cannot be read as an image ({error}); replace or remove it") from error
 
 
 def read_augmented(path: str | Path, transform: Callable[..., Tensor], *numbers: int) -> Tensor:
     """Return what `transform` makes of the image at `path`, its draws decided by `numbers` alone; see `read_image`."""
     image = read_image(path)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(*numbers))
+    with seeded_torch(derive_seed(*numbers)):
         return transform(image)
 
 
 def open_image_folder(
     root: str | Path, train: Callable[..., Tensor], val: Callable[..., Tensor], seed: int, prepare: str
 ) -> tuple[SeededImageFolder, SeededImageFolder]:
-    """Open ROOT/train and ROOT/val.
+    """Open ROOT/train and ROOT/val, folders of images or what tools/shard_dataset.py made of them.
 
     Args:
         root: The data set's folder.
@@ -118,7 +176,13 @@ def open_image_folder(
             or the two parts have different classes, or they are not what the data-set card says.
     """
     root = Path(root)
-    if missing := [split for split in SPLITS if not any((root / split).glob("*/*.*"))]:
+    if halves := [
+        split for split in SPLITS if any((root / split).glob("*.tar")) and not (root / split / INDEX).exists()
+    ]:
+        raise UserError(f"{root / halves[0]}: shards without {INDEX}, unfinished; run tools/shard_dataset.py again")
+    if missing := [
+        split for split in SPLITS if not (root / split / INDEX).exists() and not any((root / split).glob("*/*.*"))
+    ]:
         found = sorted(entry.name for entry in root.iterdir())[:8] if root.is_dir() else []
         raise UserError(
             f"{root}: no images under {' and '.join(f'{split}/<class>/' for split in missing)}\n"

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Sampler, default_collate
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from pretrain.console import STOP_SIGNALS
 from pretrain.data.datasets import Position, SeededImageFolder
@@ -78,7 +79,8 @@ def build_loader(
     """Return a loader of uint8 images (N, 3, H, W) and labels, in the sampler's order.
 
     Labels are (N,) int64, or (N, K) float32 of images with soft labels. A transform that makes views of an image makes
-    the images (N, V, 3, H, W).
+    the images (N, V, 3, H, W). In memory the channels come last, as in the images that make a batch. Workers stay until
+    `stop` ends them.
     """
     return DataLoader(
         dataset,
@@ -86,9 +88,16 @@ def build_loader(
         sampler=sampler,
         num_workers=workers,
         pin_memory=pin_memory,
-        persistent_workers=False,  # a worker that outlives its epoch would keep the sampler's old order
+        persistent_workers=workers > 0,  # they are told each batch's positions, so the order may change
         drop_last=False,
+        collate_fn=_collate,
     )
+
+
+def _collate(samples: list[tuple[Tensor, Tensor | int]]) -> list[Tensor]:
+    """Stack images as they lie in memory: a tenth of the time of bringing the channels forward."""
+    images, labels = default_collate([(image.movedim(-3, -1), label) for image, label in samples])
+    return [images.movedim(-1, -3), labels]
 
 
 def start(loader: DataLoader) -> Iterator[list[Tensor]]:
@@ -102,3 +111,11 @@ def start(loader: DataLoader) -> Iterator[list[Tensor]]:
         return iter(loader)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def stop(loader: DataLoader) -> None:
+    """End a loader's workers; without it a process that ends would wait for them, since they are deaf to its SIGTERM."""
+    workers = loader._iterator  # torch has no public way; None where there are none
+    if isinstance(workers, _MultiProcessingDataLoaderIter):
+        workers._shutdown_workers()
+        loader._iterator = None

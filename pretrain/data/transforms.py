@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import chain
 from typing import Any, Literal
 
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from pydantic import ConfigDict, model_validator
 from pydantic.dataclasses import dataclass
-from timm.data.auto_augment import RandAugment, auto_augment_transform, rand_augment_transform
+from timm.data.auto_augment import auto_augment_transform, posterize, rand_augment_transform
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 from torchvision.transforms import v2
-from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
+from torchvision.transforms.v2.functional import pil_to_tensor, resize, to_pil_image
 
 from pretrain.data.seeds import seeded_libraries
 
@@ -64,12 +65,11 @@ class TransformSettings:
 def train_transform(settings: TransformSettings) -> v2.Transform:
     """Return crop, horizontal flip and augmentation, PIL image to uint8 tensor (3, size, size)."""
     size, interpolation = settings.size, INTERPOLATIONS[settings.interpolation]
-    steps: list[Any] = [v2.PILToTensor()]
     if settings.train_crop == "resized":
-        steps.append(v2.RandomResizedCrop(size, settings.scale, interpolation=interpolation, antialias=True))
+        steps: list[Any] = [RandomResizedCrop(size, settings.scale, interpolation)]
     else:
-        steps += [v2.Resize((size, size), interpolation), v2.RandomCrop(size, padding=settings.padding)]
-    steps.append(v2.RandomHorizontalFlip(settings.flip))
+        steps = [PaddedCrop(size, settings.padding, interpolation)]
+    steps.append(partial(_flipped, probability=settings.flip))
     if settings.auto_augment is not None:
         steps.append(AutoAugment(settings.auto_augment, size, settings.interpolation))
     if settings.color_jitter:
@@ -82,6 +82,54 @@ def eval_transform(settings: TransformSettings) -> v2.Transform:
     side = settings.test_size or settings.size
     resize = v2.Resize(round(side / settings.test_crop_ratio), INTERPOLATIONS[settings.interpolation], antialias=True)
     return v2.Compose([v2.PILToTensor(), resize, v2.CenterCrop(side)])
+
+
+class RandomResizedCrop:
+    """torchvision's, draws and bytes alike, that takes from a PIL image the box alone: fewer bytes are moved.
+
+    Args:
+        size: Side of the result, pixels.
+        scale: Range of the share of the area that is kept.
+        interpolation: Of the resizing.
+    """
+
+    def __init__(self, size: int, scale: tuple[float, float], interpolation: v2.InterpolationMode) -> None:
+        self.size, self.interpolation = size, interpolation
+        self.draw = v2.RandomResizedCrop(size, scale)
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """Return a uint8 tensor (3, size, size)."""
+        top, left, height, width = self.draw.get_params(image, self.draw.scale, self.draw.ratio)
+        box = pil_to_tensor(image.crop((left, top, left + width, top + height)))
+        return resize(box, [self.size, self.size], self.interpolation, antialias=True)
+
+
+class PaddedCrop:
+    """torchvision's Resize to a square and RandomCrop with black padding, draws and bytes alike, for less.
+
+    Args:
+        size: Side of the square and of the result, pixels.
+        padding: On each side, pixels.
+        interpolation: Of the resizing.
+    """
+
+    def __init__(self, size: int, padding: int, interpolation: v2.InterpolationMode) -> None:
+        self.size, self.padding, self.interpolation = size, padding, interpolation
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """Return a uint8 tensor (3, size, size)."""
+        pixels = pil_to_tensor(image)
+        if image.size != (self.size, self.size):
+            pixels = resize(pixels, [self.size, self.size], self.interpolation, antialias=True)
+        if not self.padding:
+            return pixels
+        top, left = (int(torch.randint(2 * self.padding + 1, ())) for _ in range(2))
+        padded = nn.functional.pad(pixels, [self.padding] * 4)
+        return padded[:, top : top + self.size, left : left + self.size]
+
+
+def _flipped(image: Tensor, probability: float) -> Tensor:
+    return image.flip(-1) if torch.rand(1) < probability else image
 
 
 class AutoAugment:
@@ -109,15 +157,11 @@ class AutoAugment:
             )
         try:
             build = rand_augment_transform if description.startswith("rand") else auto_augment_transform
-            self.augment = build(description, hints)
+            self.augment = with_every_posterize(build(description, hints))
         except (AssertionError, ValueError, KeyError) as error:
             raise ValueError(
                 f"auto_augment '{description}': timm cannot read it; write it like rand-m9-mstd0.5-inc1"
             ) from error
-        operations = self.augment.ops if isinstance(self.augment, RandAugment) else chain(*self.augment.policy)
-        for operation in operations:
-            if operation.name.startswith("Posterize"):
-                operation.aug_fn = posterize
 
     def __call__(self, image: Tensor) -> Tensor:
         """Return the augmented image."""
@@ -125,9 +169,16 @@ class AutoAugment:
             return pil_to_tensor(self.augment(to_pil_image(image)))
 
 
-def posterize(image: Image.Image, bits: int, **_: Any) -> Image.Image:
-    """Keep the upper `bits` of every value, as timm does. Of none, which Pillow refuses since 13, black is left."""
-    return ImageOps.posterize(image, bits) if bits else Image.new(image.mode, image.size)
+def with_every_posterize(augment: Any) -> Any:
+    """Return timm's `augment`, able to posterize to no bits at all: its strongest level, which Pillow 13 refuses."""
+    for operation in chain(*augment.policy) if hasattr(augment, "policy") else augment.ops:
+        if operation.aug_fn is posterize:
+            operation.aug_fn = _posterize
+    return augment
+
+
+def _posterize(image: Image.Image, bits: int, **_: Any) -> Image.Image:
+    return posterize(image, bits) if bits else Image.new(image.mode, image.size)
 
 
 class Normalise(nn.Module):
@@ -144,7 +195,12 @@ class Normalise(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return (images / 255 - mean) / std."""
-        return images.float() * self.scale - self.offset
+        pixels = images.to(torch.float32, copy=True)
+        if not pixels.is_contiguous(memory_format=torch.channels_last):
+            return pixels.mul_(self.scale).sub_(self.offset)
+        rows = pixels.permute(0, 2, 3, 1).flatten(2)  # a CPU is ten times as fast along rows of W * 3 as of 3
+        scale, offset = (each.flatten().repeat(images.shape[-1]) for each in (self.scale, self.offset))
+        return rows.mul_(scale).sub_(offset).unflatten(2, (-1, 3)).permute(0, 3, 1, 2)
 
     def inverse(self, images: Tensor) -> Tensor:
         """Return normalised images (..., 3, H, W) as they look, float in [0, 1]."""

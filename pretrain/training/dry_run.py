@@ -108,7 +108,10 @@ def dry_run(settings: Settings, folder: Path, fabric: Fabric) -> DryRun:
         run=replace(settings.run, compile=False),
     )
     run = Run(lean, folder, fabric)
-    images, labels = next(run.inputs.training(0))
+    try:
+        images, labels = next(run.inputs.training(0))
+    finally:
+        run.inputs.close()
     batch = images_a_process(settings.data.batch_size, fabric.world_size, settings.optim.accumulate)
     made_on = batch if fabric.device.type == "cuda" else _few(batch, settings.optim.accumulate)
     if made_on < batch:

@@ -13,7 +13,7 @@ from torchvision.transforms import v2
 
 from pretrain.console import UserError
 from pretrain.data.datasets import SeededImageFolder, open_image_folder
-from pretrain.data.loaders import EpochSampler, build_loader, start
+from pretrain.data.loaders import EpochSampler, build_loader, start, stop
 from pretrain.data.seeds import derive_seed, seeded_libraries
 from pretrain.data.soft_labels import JoinedImages, SoftLabelledImages
 from pretrain.data.transforms import Normalise, eval_transform, train_transform
@@ -88,6 +88,11 @@ class Inputs:
         """Return `count` pairs of validation images as neighbours, (2 count, 3, H, W) normalised, of far classes."""
         spread = torch.linspace(0, len(self._val_set) - 1, 2 * count).long().view(2, count).T.flatten().tolist()
         return self._prepare(torch.stack([self._val_set[0, index][0] for index in spread]))
+
+    def close(self) -> None:
+        """End the loaders' workers; the run needs no more images."""
+        for loader in (self._loader, self._val_loader):
+            stop(loader)
 
     def unreadable(self) -> list[str]:
         """Return the training images that could not be read so far and were replaced; every process has to ask."""

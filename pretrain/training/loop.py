@@ -56,9 +56,12 @@ def train(settings: Settings, folder: Path, resume: bool, fabric: Fabric) -> dic
     if has_state(folder) and not resume:
         raise UserError(f"{folder}: a run is here already; add --resume auto to go on, or name another --work-dir")
     run = Run(settings, folder, fabric)
-    run.restore()
-    with StopRequest() as stop:
-        run.fit(stop)
+    try:
+        run.restore()
+        with StopRequest() as stop:
+            run.fit(stop)
+    finally:
+        run.inputs.close()
     return write_results(settings, folder, run.whole_method(), run.inputs.classes, run.elapsed, run.total, fabric)
 
 
