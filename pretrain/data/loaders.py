@@ -114,7 +114,7 @@ def start(loader: DataLoader) -> Iterator[list[Tensor]]:
 
 
 def stop(loader: DataLoader) -> None:
-    """End a loader's workers; without it a process that ends would wait for them, since they are deaf to its SIGTERM."""
+    """End a loader's workers, which are deaf to the SIGTERM that a process sends them at its exit, to wait for them."""
     workers = loader._iterator  # torch has no public way; None where there are none
     if isinstance(workers, _MultiProcessingDataLoaderIter):
         workers._shutdown_workers()
