@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from itertools import chain
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from pydantic.dataclasses import dataclass
 from timm.data.auto_augment import auto_augment_transform, posterize, rand_augment_transform
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
-from torchvision.transforms import v2
+from torchvision.transforms import Compose, v2
 from torchvision.transforms.v2.functional import pil_to_tensor, resize, to_pil_image
 
 from pretrain.data.seeds import seeded_libraries
@@ -62,7 +63,7 @@ class TransformSettings:
         return self
 
 
-def train_transform(settings: TransformSettings) -> v2.Transform:
+def train_transform(settings: TransformSettings) -> Callable[[Image.Image], Tensor]:
     """Return crop, horizontal flip and augmentation, PIL image to uint8 tensor (3, size, size)."""
     size, interpolation = settings.size, INTERPOLATIONS[settings.interpolation]
     if settings.train_crop == "resized":
@@ -74,7 +75,7 @@ def train_transform(settings: TransformSettings) -> v2.Transform:
         steps.append(AutoAugment(settings.auto_augment, size, settings.interpolation))
     if settings.color_jitter:
         steps.append(v2.ColorJitter(*[settings.color_jitter] * 3))
-    return v2.Compose(steps)
+    return Compose(steps)  # a loop; v2's is a module, whose call takes longer than a small image's crop
 
 
 def eval_transform(settings: TransformSettings) -> v2.Transform:
@@ -100,7 +101,7 @@ class RandomResizedCrop:
     def __call__(self, image: Image.Image) -> Tensor:
         """Return a uint8 tensor (3, size, size)."""
         top, left, height, width = self.draw.get_params(image, self.draw.scale, self.draw.ratio)
-        box = pil_to_tensor(image.crop((left, top, left + width, top + height)))
+        box = _to_tensor(image.crop((left, top, left + width, top + height)))
         return resize(box, [self.size, self.size], self.interpolation, antialias=True)
 
 
@@ -118,7 +119,7 @@ class PaddedCrop:
 
     def __call__(self, image: Image.Image) -> Tensor:
         """Return a uint8 tensor (3, size, size)."""
-        pixels = pil_to_tensor(image)
+        pixels = _to_tensor(image)
         if image.size != (self.size, self.size):
             pixels = resize(pixels, [self.size, self.size], self.interpolation, antialias=True)
         if not self.padding:
@@ -126,6 +127,12 @@ class PaddedCrop:
         top, left = (int(torch.randint(2 * self.padding + 1, ())) for _ in range(2))
         padded = nn.functional.pad(pixels, [self.padding] * 4)
         return padded[:, top : top + self.size, left : left + self.size]
+
+
+def _to_tensor(image: Image.Image) -> Tensor:
+    """Return what `pil_to_tensor` does of an RGB image, in half the time of a small one."""
+    pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+    return pixels.view(image.height, image.width, 3).permute(2, 0, 1)
 
 
 def _flipped(image: Tensor, probability: float) -> Tensor:
