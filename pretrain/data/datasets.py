@@ -140,17 +140,19 @@ def read_image(source: str | Path | io.BytesIO, name: str = "") -> Image.Image:
     Raises:
         UserError: It cannot be read as an image.
     """
+    name = name or str(source)
     try:
-        with Image.open(source) as image:
-            if image.mode != "RGB":
-                return image.convert("RGB")
-            image.load()
-            return image
+        if not isinstance(source, io.BytesIO):
+            with open(source, "rb", buffering=0) as file:
+                source = io.BytesIO(file.read())
+        image: Image.Image = Image.open(source)
+        image.load()
+        return image if image.mode == "RGB" else image.convert("RGB")
     except UnidentifiedImageError as error:
         reason = "in no format that Pillow knows"
-        raise UserError(f"{name or source}: cannot be read as an image ({reason}); replace or remove it") from error
+        raise UserError(f"{name}: cannot be read as an image ({reason}); replace or remove it") from error
     except UNREADABLE as error:
-        raise UserError(f"{name or source}: cannot be read as an image ({error}); replace or remove it") from error
+        raise UserError(f"{name}: cannot be read as an image ({error}); replace or remove it") from error
 
 
 def read_augmented(path: str | Path, transform: Callable[..., Tensor], *numbers: int) -> Tensor:

@@ -15,7 +15,7 @@ from timm.data.auto_augment import auto_augment_transform, posterize, rand_augme
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 from torchvision.transforms import Compose, v2
-from torchvision.transforms.v2.functional import pil_to_tensor, resize, to_pil_image
+from torchvision.transforms.v2.functional import resize, to_pil_image
 
 from pretrain.data.seeds import seeded_libraries
 
@@ -81,8 +81,8 @@ def train_transform(settings: TransformSettings) -> Callable[[Image.Image], Tens
 def eval_transform(settings: TransformSettings) -> v2.Transform:
     """Return resize and centre crop, PIL image to uint8 tensor (3, side, side); the side is that of the test images."""
     side = settings.test_size or settings.size
-    resize = v2.Resize(round(side / settings.test_crop_ratio), INTERPOLATIONS[settings.interpolation], antialias=True)
-    return v2.Compose([v2.PILToTensor(), resize, v2.CenterCrop(side)])
+    resized = v2.Resize(round(side / settings.test_crop_ratio), INTERPOLATIONS[settings.interpolation], antialias=True)
+    return v2.Compose([_to_tensor, resized, v2.CenterCrop(side)])
 
 
 class RandomResizedCrop:
@@ -119,14 +119,12 @@ class PaddedCrop:
 
     def __call__(self, image: Image.Image) -> Tensor:
         """Return a uint8 tensor (3, size, size)."""
-        pixels = _to_tensor(image)
         if image.size != (self.size, self.size):
-            pixels = resize(pixels, [self.size, self.size], self.interpolation, antialias=True)
-        if not self.padding:
-            return pixels
-        top, left = (int(torch.randint(2 * self.padding + 1, ())) for _ in range(2))
-        padded = nn.functional.pad(pixels, [self.padding] * 4)
-        return padded[:, top : top + self.size, left : left + self.size]
+            image = to_pil_image(resize(_to_tensor(image), [self.size, self.size], self.interpolation, antialias=True))
+        if self.padding:
+            top, left = (int(torch.randint(2 * self.padding + 1, ())) - self.padding for _ in range(2))
+            image = image.crop((left, top, left + self.size, top + self.size))  # black where there is no image
+        return _to_tensor(image)
 
 
 def _to_tensor(image: Image.Image) -> Tensor:
@@ -173,7 +171,7 @@ class AutoAugment:
     def __call__(self, image: Tensor) -> Tensor:
         """Return the augmented image."""
         with seeded_libraries(int(torch.randint(2**63 - 1, ()))):  # timm's operations draw from random and numpy
-            return pil_to_tensor(self.augment(to_pil_image(image)))
+            return _to_tensor(self.augment(to_pil_image(image)))
 
 
 def with_every_posterize(augment: Any) -> Any:

@@ -129,13 +129,27 @@ def test_an_interrupted_call_goes_on(tree, tmp_path, monkeypatch, after):
     assert len(now) == 7 - after + (after >= 1)  # what was there is kept, but for the damaged one
 
 
-def test_an_image_that_changed_is_packed_anew(tree, tmp_path):
+def test_an_image_that_changed_is_packed_anew(tree, tmp_path, monkeypatch):
     shard_dataset(tree, tmp_path / "out", SHARD)
     before = files(tmp_path / "out")
     shard_dataset(tree, tmp_path / "out", SHARD)
     assert files(tmp_path / "out") == before
+    shard = bytearray(before["train/train-000001.tar"])
+    shard[1000] ^= 1  # within an image
+    (tmp_path / "out/train/train-000001.tar").write_bytes(shard)
+    shard_dataset(tree, tmp_path / "out", SHARD)
+    assert files(tmp_path / "out") == before
     path = tree / "train/gut/img.0.png"
     Image.new("RGB", (8, 8), (1, 2, 3)).save(path)
+
+    def dying(path, entries):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(packing, "write_shard", dying)
+        with pytest.raises(KeyboardInterrupt):
+            shard_dataset(tree, tmp_path / "out", SHARD)
+    assert not (tmp_path / "out/train" / INDEX).exists()  # it would not fit what comes to lie beside it
     shard_dataset(tree, tmp_path / "out", SHARD)
     assert ShardedImages(tmp_path / "out/train").source(9).read() == path.read_bytes()
 

@@ -43,6 +43,18 @@ def test_a_box_cut_before_it_becomes_a_tensor_gives_torchvision_s_bytes(picture,
         assert torch.equal(made(ours, picture, seed), made(reference, picture, seed))
 
 
+@pytest.mark.parametrize("padding", [0, 3])
+@pytest.mark.parametrize("size", [(24, 24), (80, 60)])  # as it is, and after a resize
+def test_a_padded_crop_gives_torchvision_s_bytes(picture, size, padding):
+    picture = picture.resize(size)
+    reference = v2.Compose(
+        [v2.PILToTensor(), v2.Resize((24, 24)), v2.RandomCrop(24, padding=padding), v2.RandomHorizontalFlip()]
+    )
+    ours = train_transform(TransformSettings(size=24, train_crop="padded", padding=padding))
+    for seed in range(20):
+        assert torch.equal(made(ours, picture, seed), made(reference, picture, seed))
+
+
 @pytest.mark.parametrize("crop", ["resized", "padded"])
 def test_interpolation_is_that_of_training_and_of_test_images(picture, crop):
     settings = [TransformSettings(size=24, train_crop=crop, interpolation=name) for name in ("bilinear", "bicubic")]
@@ -64,6 +76,7 @@ def test_flip_is_a_probability(picture):
         train_transform(TransformSettings(size=60, train_crop="padded", padding=0, flip=flip)) for flip in (0, 1, 0.5)
     )
     plain = made(straight, picture)
+    assert torch.equal(plain, v2.functional.resize(pil_to_tensor(picture), [60, 60], antialias=True))
     assert torch.equal(made(mirrored, picture), plain.flip(-1))
     flipped = sum(torch.equal(made(even, picture, seed), plain.flip(-1)) for seed in range(200))
     assert 70 < flipped < 130  # 100 +- 4 standard deviations
