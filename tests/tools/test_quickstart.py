@@ -65,8 +65,8 @@ def test_the_command_that_ctrl_c_reaches_may_end_its_work(tmp_path):
     """As on a terminal, SIGINT goes to the whole group; the command needs longer than subprocess would give it."""
     code = f"""
 import time, pathlib
-print("ready", flush=True)
 try:
+    print("ready", flush=True)  # in here: the signal may come as soon as it is out
     time.sleep(60)
 except KeyboardInterrupt:
     time.sleep(1)
