@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import NoReturn
@@ -34,6 +34,12 @@ def did_you_mean(word: str, known: list[str]) -> str:
     """Return "; did you mean 'x'?" for the closest known word, else a list of the known ones."""
     close = get_close_matches(word, known, n=1)
     return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(sorted(known))}"
+
+
+def first_few(names: Iterable[object], count: int = 3) -> str:
+    """Return the first few names, for a message: "a, b, c, ..."."""
+    listed = [str(name) for name in names]
+    return ", ".join(listed[:count]) + (", ..." if len(listed) > count else "")
 
 
 def run_tool(main: Callable[[], int | None]) -> NoReturn:

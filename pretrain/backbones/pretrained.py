@@ -16,13 +16,12 @@ from timm.models import load_state_dict
 from torch import Tensor, nn
 
 from pretrain.backbones.exported import load_backbone
-from pretrain.console import UserError, did_you_mean, warn
+from pretrain.console import UserError, did_you_mean, first_few, warn
 from pretrain.files import atomic_path, sha256
 
 URLS = ("http://", "https://")
 OF_TIMM = ("hf-hub:", "local-dir:")
 FILES = (".safetensors", ".pth", ".pth.tar", ".bin")
-NAMED = 3  # tensors that a message names, of each kind
 
 
 def load_pretrained(source: str) -> nn.Module:
@@ -150,7 +149,7 @@ def _read_bare(source: str) -> dict[str, Tensor]:
     if not weights or not all(isinstance(value, Tensor) for value in weights.values()):
         raise UserError(
             f"{path}: holds no weights by their names, bare or under state_dict or model, but "
-            f"{_first([*weights]) or 'nothing'}; save model.state_dict()"
+            f"{first_few([*weights]) or 'nothing'}; save model.state_dict()"
         )
     return weights
 
@@ -211,19 +210,14 @@ def _require_fit(own: dict[str, Tensor], given: dict[str, Tensor], source: str) 
         return
     if not missing and not left_over and all(re.search("pos_embed|relative_position", name) for name in reshaped):
         raise UserError(
-            f"{source}: its position embeddings are those of another image size ({_first([*reshaped.values()])}); "
+            f"{source}: its position embeddings are those of another image size ({first_few([*reshaped.values()])}); "
             "train at the size that the weights were trained at, or start from others"
         )
     kinds = {"missing": missing, "left over": left_over, "of another shape": [*reshaped.values()]}
-    found = "; ".join(f"{len(names)} {kind}: {_first(names)}" for kind, names in kinds.items() if names)
+    found = "; ".join(f"{len(names)} {kind}: {first_few(names)}" for kind, names in kinds.items() if names)
     raise UserError(
         f"{source}: not the weights of the configured backbone (tensors {found}); set backbone.name to its architecture"
     )
-
-
-def _first(names: list[Any]) -> str:
-    """Return the first few of the names, for a message."""
-    return ", ".join(map(str, names[:NAMED])) + (", ..." if len(names) > NAMED else "")
 
 
 def _reason(error: Exception) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from pretrain.console import UserError
+from pretrain.console import UserError, first_few
 from pretrain.files import read_json, write_json
 
 CARD = "dataset.json"
@@ -82,11 +82,12 @@ def check_against(card: DataCard, root: str | Path, split: str, classes: list[st
     folder = Path(root) / split
     if missing := sorted(set(card.classes) - set(classes)):
         raise UserError(
-            f"{folder}: {len(missing)} class folders of {CARD} are not there: {_some(missing)}; run again: {prepare}"
+            f"{folder}: {len(missing)} class folders of {CARD} are not there: {first_few(missing)}; "
+            f"run again: {prepare}"
         )
     if extra := sorted(set(classes) - set(card.classes)):
         raise UserError(
-            f"{folder}: {len(extra)} class folders are not in {CARD}: {_some(extra)}; "
+            f"{folder}: {len(extra)} class folders are not in {CARD}: {first_few(extra)}; "
             f"remove them, or the card, or run again: {prepare}"
         )
     if split not in card.images:
@@ -101,7 +102,3 @@ def check_against(card: DataCard, root: str | Path, split: str, classes: list[st
             f"{root}: {count:,} images under {split}/, and the card says {card.images[split]:,}; "
             f"remove what does not belong there, or {CARD}, or run again: {prepare}"
         )
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -26,7 +26,6 @@ class Built:
 
     path: Path
     method: str
-    settings: Settings | None
     problem: str | None = None
 
 
@@ -46,13 +45,11 @@ def check_all(paths: list[Path]) -> Iterator[Built]:
 
 def check(path: Path, method: str) -> Built:
     """Build one method of a config on the meta device, which holds shapes and no numbers."""
-    settings = None
     try:
-        settings = load_settings(path, method=method)
-        build(settings)
+        build(load_settings(path, method=method))
     except UserError as error:
-        return Built(path, method, settings, str(error))
-    return Built(path, method, settings)
+        return Built(path, method, str(error))
+    return Built(path, method)
 
 
 def build(settings: Settings) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import distributed, nn
 
 from pretrain.automix.momentum import own_part
-from pretrain.console import UserError, warn
+from pretrain.console import UserError, first_few, warn
 from pretrain.files import require_free_space, write_text
 from pretrain.training.sharding import is_sharded
 
@@ -55,5 +55,6 @@ def list_unreadable(folder: Path, images: list[str]) -> None:
     known = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     if new := sorted(set(images) - set(known)):
         write_text(path, "\n".join([*known, *new]) + "\n")
-        named = ", ".join(new[:3]) + (", ..." if len(new) > 3 else "")
-        warn(f"{len(new)} training images cannot be read, others took their place: {named}; all of them: {path}")
+        warn(
+            f"{len(new)} training images cannot be read, others took their place: {first_few(new)}; all of them: {path}"
+        )

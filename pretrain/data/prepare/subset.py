@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Collection, Mapping
 
-from pretrain.console import UserError
+from pretrain.console import UserError, first_few
 
 SPLITS = {"train": "training", "val": "validation"}
 
@@ -103,8 +103,8 @@ def require_fraction(fraction: float) -> None:
 
 
 def some(names: Collection[str], count: int = 3) -> str:
-    """Return the first few names, for a message."""
-    return ", ".join(sorted(names)[:count]) + (", ..." if len(names) > count else "")
+    """Return the first few names in their order, for a message."""
+    return first_few(sorted(names), count)
 
 
 def _require_plain(part: str, name: str) -> None:
