@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from pretrain.console import UserError, progress
+from transfer.architectures import RESNETS
 from transfer.convert import HEADS, Converted, convert, save
-from transfer.layouts import ARCHITECTURES
 from transfer.verify import Verification, verify
 
 NAMES = {"detectron2": "Detectron2", "mmdet": "MMDetection"}
@@ -26,7 +26,7 @@ def convert_command(target: str, description: str = "") -> None:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", help="exported backbone (.safetensors) or a torch checkpoint (.pth)")
     parser.add_argument("out", help="OUT.pth; OUT.json is written beside it")
-    parser.add_argument("--arch", choices=ARCHITECTURES, help="architecture (default: told from the tensors)")
+    parser.add_argument("--arch", choices=RESNETS, help="architecture (default: told from the tensors)")
     parser.add_argument("--branch", choices=("teacher", "student"), help="which network, where there are two")
     parser.add_argument("--head", choices=HEADS, default="c4", help="detector the names are for (default %(default)s)")
     parser.add_argument("--no-verify", action="store_true", help="do not run the proof of parity")

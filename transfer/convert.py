@@ -19,7 +19,8 @@ from torch import Tensor
 from pretrain.backbones import BackboneCard
 from pretrain.console import UserError, did_you_mean
 from pretrain.files import atomic_path, read_json, sha256, write_json
-from transfer.layouts import COUNTER, HEAD, Source, expected_shapes, read_file, read_source
+from transfer.architectures import COUNTER, expected_shapes
+from transfer.layouts import HEAD, Source, read_file, read_source
 
 TARGETS = ("detectron2", "mmdet", "torchvision", "timm")
 HEADS = ("c4", "fpn")

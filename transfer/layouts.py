@@ -12,11 +12,9 @@ import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -25,10 +23,9 @@ from torch import Tensor
 from pretrain.backbones import BackboneCard, read_card, read_weights
 from pretrain.console import UserError, did_you_mean
 from pretrain.files import sha256
+from transfer.architectures import COUNTER, RESNETS, expected_shapes
 
-ARCHITECTURES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 CONTAINERS = ("state_dict", "model", "model_state_dict", "net")
-COUNTER = "num_batches_tracked"  # a BatchNorm's counter: no effect on what the network computes
 HEAD = "fc."
 
 STUDENT = re.compile(r"(^|\.)(backbone_q|encoder_q|student|online_encoder)\.$")
@@ -70,8 +67,8 @@ def read_source(source: str | Path | Mapping[str, Any], arch: str | None = None,
     Raises:
         UserError: The file cannot be read safely, or is no ResNet that a detector's backbone reproduces.
     """
-    if arch is not None and arch not in ARCHITECTURES:
-        raise UserError(f"--arch {arch}: not an architecture that is converted{did_you_mean(arch, [*ARCHITECTURES])}")
+    if arch is not None and arch not in RESNETS:
+        raise UserError(f"--arch {arch}: not an architecture that is converted{did_you_mean(arch, [*RESNETS])}")
     card: BackboneCard | None = None
     if isinstance(source, Mapping):
         origin, content = "state dict", dict(source)
@@ -133,19 +130,11 @@ def read_file(path: Path) -> dict[str, Any]:
     return dict(content)
 
 
-@cache
-def expected_shapes(arch: str) -> dict[str, tuple[int, ...]]:
-    """Return {torchvision name: shape} of the architecture without its classifier; nothing is allocated."""
-    with torch.device("meta"):
-        model = timm.create_model(arch, num_classes=0)
-    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-
-
 def _check_card(card: BackboneCard, origin: str, branch: str | None) -> None:
     if card.stem != "imagenet":
         raise UserError(f"{origin}: its card says stem '{card.stem}'; detectors need the 7x7 ImageNet stem")
-    if card.arch not in ARCHITECTURES:
-        raise UserError(f"{origin}: its card says {card.arch}; what is converted: {', '.join(ARCHITECTURES)}")
+    if card.arch not in RESNETS:
+        raise UserError(f"{origin}: its card says {card.arch}; what is converted: {', '.join(RESNETS)}")
     if branch and card.branch in ("teacher", "student") and card.branch != branch:
         raise UserError(f"{origin}: its card says branch {card.branch}, --branch says {branch}; name the other file")
 
@@ -210,8 +199,8 @@ def _architecture(weights: dict[str, Tensor], told: str | None, origin: str, pre
             "detectors need the 7x7 ImageNet stem; pretrain with it"
         )
     shapes = {name: tuple(tensor.shape) for name, tensor in weights.items() if not name.startswith(HEAD)}
-    nearest = min(ARCHITECTURES, key=lambda name: _distance(shapes, expected_shapes(name)))
-    arch = told if told in ARCHITECTURES else nearest
+    nearest = min(RESNETS, key=lambda name: _distance(shapes, expected_shapes(name)))
+    arch = told if told in RESNETS else nearest
     expected = expected_shapes(arch)
     if told and nearest != told and _distance(shapes, expected_shapes(nearest)) == 0:
         raise UserError(f"{origin}: the tensors are those of {nearest}, not of {told}; leave --arch out")
@@ -221,12 +210,12 @@ def _architecture(weights: dict[str, Tensor], told: str | None, origin: str, pre
         if name in shapes and shapes[name] != shape:
             raise UserError(
                 f"{origin}: {prefix}{name} is {'x'.join(map(str, shapes[name]))}, in {arch} it is "
-                f"{'x'.join(map(str, shape))}; what is converted: {', '.join(ARCHITECTURES)}"
+                f"{'x'.join(map(str, shape))}; what is converted: {', '.join(RESNETS)}"
             )
     if extra := sorted(set(shapes) - set(expected)):
         raise UserError(
             f"{origin}: {prefix}{extra[0]} has no place in {arch} ({len(extra)} such tensors); a detector would drop "
-            f"it silently; what is converted: {', '.join(ARCHITECTURES)}"
+            f"it silently; what is converted: {', '.join(RESNETS)}"
         )
     return arch
 

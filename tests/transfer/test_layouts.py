@@ -128,7 +128,7 @@ def test_refusals_name_the_key(weights: dict) -> None:
         (weights | {"layer1.0.se.fc.weight": torch.zeros(1)}, r"layer1\.0\.se\.fc\.weight has no place in resnet18"),
         (weights | {"bn1.bias": torch.zeros(65)}, r"bn1\.bias is 65, in resnet18 it is 64"),
         (on_meta("resnet26d"), r"conv1\.0\.weight belongs to a deep stem"),
-        (on_meta("resnext50_32x4d"), r"layer1\.0\.conv1\.weight is 128x64x1x1"),
+        (on_meta("wide_resnet50_2"), r"layer1\.0\.conv2\.weight is 128x128x3x3"),
         ({"blocks.0.attn.qkv.weight": torch.zeros(1)}, "no ResNet in it"),
         ({"epoch": 3, "args": {}}, "no weights found under state_dict or model"),
     ]

@@ -12,6 +12,7 @@ from detectron2.config import CfgNode, get_cfg
 import transfer.d2.heads  # noqa: F401  (registers the RoI heads that the configs name)
 from pretrain.backbones import BackboneCard
 from pretrain.console import UserError, did_you_mean
+from transfer.architectures import RESNETS
 
 OWN_HEAD = "Res5ROIHeadsExtraNorm"
 
@@ -82,8 +83,6 @@ def backbone_config(card: BackboneCard, head: str) -> CfgNode:
     cfg = get_cfg()
     cfg.MODEL.DEVICE = "cpu"
     cfg.MODEL.META_ARCHITECTURE = "GeneralizedRCNN"
-    cfg.MODEL.RESNETS.DEPTH = depth(card.arch)
-    cfg.MODEL.RESNETS.RES2_OUT_CHANNELS = 64 if depth(card.arch) < 50 else 256
     cfg.MODEL.RESNETS.NORM = "BN"
     cfg.MODEL.BACKBONE.FREEZE_AT = 0
     if head == "fpn":
@@ -99,14 +98,20 @@ def backbone_config(card: BackboneCard, head: str) -> CfgNode:
         cfg.MODEL.ROI_BOX_HEAD.NUM_FC = 1
     else:
         cfg.MODEL.ROI_HEADS.NAME = OWN_HEAD
-    for key, value in card_values(card).items():
+    for key, value in {**architecture_values(card.arch), **card_values(card)}.items():
         cfg.merge_from_list([key, value])
     return cfg
 
 
-def depth(arch: str) -> int:
-    """Return 18 for "resnet18", and so on."""
-    return int(arch.removeprefix("resnet"))
+def architecture_values(arch: str) -> dict[str, int]:
+    """Return the config keys that say which ResNet or ResNeXt is built."""
+    shape = RESNETS[arch]
+    return {
+        "MODEL.RESNETS.DEPTH": shape.depth,
+        "MODEL.RESNETS.NUM_GROUPS": shape.groups,
+        "MODEL.RESNETS.WIDTH_PER_GROUP": shape.width_per_group,
+        "MODEL.RESNETS.RES2_OUT_CHANNELS": shape.stage1_channels,
+    }
 
 
 def head_of(cfg: CfgNode) -> str:
@@ -138,11 +143,12 @@ def _defaults() -> CfgNode:
 
 def _check(cfg: CfgNode, path: Path, card: BackboneCard | None) -> None:
     resnets = cfg.MODEL.RESNETS
-    if card and depth(card.arch) != resnets.DEPTH:
-        raise UserError(
-            f"{path}: it builds resnet{resnets.DEPTH}, the weights are {card.arch}; set MODEL.RESNETS.DEPTH "
-            f"{depth(card.arch)} and MODEL.RESNETS.RES2_OUT_CHANNELS {64 if depth(card.arch) < 50 else 256}"
-        )
+    if card:
+        wanted = architecture_values(card.arch)
+        if wrong := {key: value for key, value in wanted.items() if _get(cfg, key) != value}:
+            built = ", ".join(f"{key} {_get(cfg, key)}" for key in wrong)
+            remedy = " ".join(f"{key} {value}" for key, value in wrong.items())
+            raise UserError(f"{path}: it builds another network ({built}) than the weights', {card.arch}; set {remedy}")
     if cfg.SOLVER.OPTIMIZER not in ("SGD", "ADAMW"):
         raise UserError(f"{path}: SOLVER.OPTIMIZER is {cfg.SOLVER.OPTIMIZER}; it can be SGD or ADAMW")
     if cfg.MODEL.WEIGHTS:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from pretrain.console import UserError
-from transfer.layouts import COUNTER
+from transfer.architectures import COUNTER
 
 FPN_PREFIX = "backbone.bottom_up."
 C4_PREFIXES = ("backbone.", "roi_heads.res5.")

@@ -105,7 +105,7 @@ def test_misspelt_keys_are_refused(tmp_path: Path) -> None:
 
 
 def test_another_architecture_is_refused() -> None:
-    with pytest.raises(UserError, match=r"builds resnet18, the weights are resnet50; set MODEL\.RESNETS\.DEPTH 50"):
+    with pytest.raises(UserError, match=r"DEPTH 18.*than the weights', resnet50; set MODEL\.RESNETS\.DEPTH 50"):
         load_config(QUICKSTART, R50)
 
 
