@@ -7,8 +7,10 @@ from functools import cache
 
 import timm
 import torch
+import torchvision
 
 COUNTER = "num_batches_tracked"  # a BatchNorm's counter: no effect on what the network computes
+CONSTANTS = ("relative_position_index", "attn_mask")  # what a Swin transformer keeps though it follows from its shape
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,12 @@ ARCHITECTURES = (*RESNETS, SWIN)
 
 @cache
 def expected_shapes(arch: str) -> dict[str, tuple[int, ...]]:
-    """Return {torchvision name: shape} of a ResNet or ResNeXt without its classifier; nothing is allocated."""
+    """Return {torchvision name: shape} without the classifier and without constants; nothing is allocated."""
     with torch.device("meta"):
-        model = timm.create_model(arch, num_classes=0)
-    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+        if arch == SWIN:
+            model = torchvision.models.swin_t()
+            model.head = torch.nn.Identity()
+        else:  # timm's ResNets have torchvision's names, and it knows all of them
+            model = timm.create_model(arch, num_classes=0)
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    return {name: shape for name, shape in shapes.items() if not name.endswith(CONSTANTS)}

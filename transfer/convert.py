@@ -1,4 +1,4 @@
-"""From a pretrained backbone to a detector's exact parameter names, with nothing lost on the way.
+"""From a pretrained backbone to a detector's exact parameter names and back, with nothing lost on the way.
 
 Detectron2 and MMDetection both load by name and only warn about a name that does not fit: a wrong prefix trains a
 random backbone without an error. So the names written here are the exact ones, and a tensor left over or missing
@@ -7,20 +7,19 @@ ends the conversion.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pretrain.backbones import BackboneCard
 from pretrain.console import UserError, did_you_mean
-from pretrain.files import atomic_path, read_json, sha256, write_json
-from transfer.architectures import COUNTER, expected_shapes
-from transfer.layouts import HEAD, Source, read_file, read_source
+from transfer.architectures import COUNTER, SWIN, expected_shapes
+from transfer.identify import HEADS as CLASSIFIERS
+from transfer.layouts import Source, read_source
+from transfer.names import classifier_names, framework_names, merging_to_mmdet
 
 TARGETS = ("detectron2", "mmdet", "torchvision", "timm")
 HEADS = ("c4", "fpn")
@@ -31,13 +30,15 @@ class Report:
     """Where every tensor of the source went.
 
     Attributes:
-        loaded: {torchvision name: name in the target}.
-        left_over: Names that the target has no use for: the classifier, `fc.*`, and nothing else.
+        loaded: {name in the file: name in the target}.
+        left_over: Names that the target has no use for: a classifier or a projector, a detector's own norms, and
+            nothing else.
         missing: Names that the architecture has and the source lacks: BatchNorm counters at most, which have no
             effect on what the network computes.
         other_parts: {prefix: number of tensors} that lie in the file beside the chosen backbone.
         layout: What was found around the source's names.
         preprocessing_known: False where no card came with the source and torchvision's preprocessing is assumed.
+        notes: What was done to the numbers, e.g. that float16 was widened.
     """
 
     loaded: dict[str, str]
@@ -46,6 +47,7 @@ class Report:
     other_parts: dict[str, int]
     layout: str
     preprocessing_known: bool
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,129 +72,73 @@ class Converted:
 
 
 def convert(
-    source: str | Path | Mapping[str, Any],
+    source: str | Path | Mapping[str, Any] | Source,
     target: str = "detectron2",
     arch: str | None = None,
     branch: str | None = None,
-    head: str = "c4",
+    head: str | None = None,
+    trust: bool = False,
 ) -> Converted:
     """Rename a backbone's tensors to the target's exact parameter names.
 
     Args:
-        source: An exported backbone, any checkpoint of `transfer.layouts`, or a state dict.
-        target: "detectron2", "mmdet", "torchvision" or "timm".
+        source: Any checkpoint of `transfer.layouts`: an exported backbone, a foreign file, a detector, a state dict; or
+            what `read_source` returned.
+        target: "detectron2", "mmdet", "torchvision" or "timm"; to the last two the classifier goes along.
         arch: Architecture; told from the shapes where it is None.
         branch: "teacher" or "student", for a checkpoint that holds both.
-        head: "c4" or "fpn": which detector the names are for; the last two targets take no notice.
+        head: "c4" or "fpn": which detector the names are for. None: "c4" for ResNets, "fpn" for Swin transformers, of
+            which there is no C4 detector. The last two targets take no notice.
+        trust: Whether code that the file carries may run.
 
     Raises:
-        UserError: The source cannot be read, is no plain ResNet, or a tensor has no place in the target.
+        UserError: The source cannot be read, is no plain backbone, or a tensor has no place in the target.
     """
     if target not in TARGETS:
         raise UserError(f"target '{target}' is unknown{did_you_mean(target, [*TARGETS])}")
-    if head not in HEADS:
-        raise UserError(f"head '{head}' is unknown{did_you_mean(head, [*HEADS])}")
-    return _convert(read_source(source, arch, branch), target, head)
+    if head not in (None, *HEADS):
+        raise UserError(f"head '{head}' is unknown{did_you_mean(str(head), [*HEADS])}")
+    if not isinstance(source, Source):
+        source = read_source(source, arch, branch, trust)
+    if source.card.arch == SWIN and head == "c4":
+        raise UserError(f"{source.origin}: a Swin transformer has no C4 detector; convert it with --head fpn")
+    return _convert(source, target, head or ("fpn" if source.card.arch == SWIN else "c4"))
+
+
+def with_classifier(source: Source, other: Source) -> Source:
+    """Return a backbone with the classifier of another, e.g. a fine-tuned one with that of the network it started from.
+
+    Raises:
+        UserError: The other one has no classifier, or is another architecture.
+    """
+    if source.card.arch != other.card.arch:
+        raise UserError(f"{other.origin}: it is {other.card.arch}, and {source.origin} is {source.card.arch}")
+    own = [name for name in classifier_names(other.card.arch, "torchvision") if name in other.weights]
+    if not own:
+        raise UserError(f"{other.origin}: no classifier in it; name the checkpoint that the fine-tuning started from")
+    weights = {**source.weights, **{name: other.weights[name] for name in own}}
+    classes = other.card.classes or tuple(str(index) for index in range(len(other.weights[own[0]])))
+    names = {**source.names, **{name: f"{other.names[name]} of {other.origin}" for name in own}}
+    return replace(source, weights=weights, names=names, card=replace(source.card, classes=classes))
 
 
 def _convert(source: Source, target: str, head: str) -> Converted:
-    expected = expected_shapes(source.card.arch)
-    keeps_classifier = target in ("torchvision", "timm")
-    loaded: dict[str, str] = {}
-    left_over = []
-    for name in source.weights:
-        if name in expected or (keeps_classifier and name.startswith(HEAD)):
-            loaded[name] = target_name(name, target, head)
-        else:
-            left_over.append(name)
-    missing = tuple(name for name in expected if name not in source.weights)
+    arch, origin = source.card.arch, source.origin
+    theirs = {**framework_names(arch, target, head), **classifier_names(arch, target)}
+    loaded = {source.names[name]: theirs[name] for name in source.weights if name in theirs}
+    left_over = source.left_over + tuple(source.names[name] for name in source.weights if name not in theirs)
+    missing = tuple(name for name in expected_shapes(arch) if name not in source.weights)
     # read_source has refused all of these already; a converter that trusted it blindly would fail in silence.
-    wrong = [name for name in left_over if not name.startswith(HEAD)]
+    wrong = [name for name in source.weights if name not in theirs and not name.startswith(CLASSIFIERS)]
     wrong += [name for name in missing if not name.endswith(COUNTER)]
     if wrong or len(set(loaded.values())) != len(loaded):
-        raise UserError(f"{source.origin}: no exact place in {target} for {', '.join(wrong) or 'every tensor'}")
-    state_dict = {new: source.weights[name].detach().cpu().contiguous() for name, new in loaded.items()}
-    report = Report(loaded, tuple(left_over), missing, source.other_parts, source.layout, source.preprocessing_known)
-    return Converted(state_dict, source.card, report, target, head, source.origin)
-
-
-def target_name(name: str, target: str, head: str) -> str:
-    """Return the target's name for a torchvision name.
-
-    Detectron2: no "layer" in the name: `stem.`; layerN: res(N+1); bnN: convN.norm; downsample.0 and .1: shortcut and
-    shortcut.norm (modeling/backbone/resnet.py of v0.6). The C4 detectors hold the last stage in the RoI head.
-    """
-    last_stage = name.startswith("layer4.")
-    if target == "mmdet":
-        return f"roi_head.shared_head.{name}" if head == "c4" and last_stage else f"backbone.{name}"
-    if target != "detectron2":
-        return name
-    new = re.sub(r"\bbn(\d)\.", r"conv\1.norm.", name)
-    new = new.replace("downsample.0.", "shortcut.").replace("downsample.1.", "shortcut.norm.")
-    new = re.sub(r"^layer(\d)\.", lambda match: f"res{int(match[1]) + 1}.", new)
-    if "layer" not in name:
-        new = f"stem.{new}"
-    if head == "fpn":
-        return f"backbone.bottom_up.{new}"
-    return f"roi_heads.{new}" if last_stage else f"backbone.{new}"
-
-
-def save(converted: Converted, out_path: str | Path, verification: dict[str, Any] | None = None) -> Path:
-    """Write OUT.pth (a plain dict of tensors) and OUT.json (card, target, head, source), each atomically, JSON last.
-
-    Args:
-        converted: What `convert` returned.
-        out_path: The .pth file; a missing suffix is added.
-        verification: A `Verification` as a dictionary, where the parity has been shown.
-
-    Returns:
-        The path of the .pth file.
-    """
-    path = Path(out_path)
-    if path.suffix not in ("", ".pth"):
-        raise UserError(f"{path}: the converted file ends in .pth")
-    path = path.with_suffix(".pth")
-    with atomic_path(path) as temporary:
-        torch.save(converted.state_dict, temporary)
-    values = {
-        **asdict(converted.card),
-        "target": converted.target,
-        "head": converted.head,
-        "source": converted.source,
-        "verification": verification,
-        "weights_sha256": sha256(path),
-    }
-    write_json(path.with_suffix(".json"), values)
-    return path
-
-
-def read_converted(path: str | Path, target: str) -> Converted:
-    """Read OUT.pth and OUT.json again, checked against the digest and against the framework that wants them.
-
-    Raises:
-        UserError: A file is missing or damaged, or was converted for another framework.
-    """
-    path = Path(path)
-    if path.suffix != ".pth" or not path.is_file():
-        raise UserError(f"{path}: no such converted file (.pth); make it with {_tool(target)} CHECKPOINT OUT.pth")
-    values = read_json(path.with_suffix(".json"))
-    extra = {"target", "head", "source", "verification", "weights_sha256"}
-    card_fields = {entry.name for entry in fields(BackboneCard)}
-    if not isinstance(values, dict) or set(values) != extra | card_fields:
-        raise UserError(f"{path.with_suffix('.json')}: not written by {_tool(target)}; convert the checkpoint again")
-    if values["target"] != target:
-        raise UserError(f"{path}: converted for {values['target']}; convert {values['source']} with {_tool(target)}")
-    if sha256(path) != values["weights_sha256"]:
-        raise UserError(f"{path}: its SHA-256 is not the one in its JSON; convert {values['source']} again")
-    entries: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in values.items()
-        if name in card_fields
-    }
-    card = BackboneCard(**entries)
-    report = Report({}, (), (), {}, "converted", True)
-    return Converted(read_file(path), card, report, target, values["head"], values["source"])
-
-
-def _tool(target: str) -> str:
-    return "tools/convert_to_mmdet.py" if target == "mmdet" else "tools/convert_to_d2.py"
+        raise UserError(f"{origin}: no exact place in {target} for {', '.join(wrong) or 'every tensor'}")
+    state_dict = {}
+    for name, tensor in source.weights.items():
+        if name in theirs:
+            placed = merging_to_mmdet(name, tensor) if target == "mmdet" and arch == SWIN else tensor
+            state_dict[theirs[name]] = placed.detach().cpu().contiguous()
+    report = Report(
+        loaded, left_over, missing, source.other_parts, source.layout, source.preprocessing_known, source.notes
+    )
+    return Converted(state_dict, source.card, report, target, head, origin)

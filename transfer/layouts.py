@@ -1,38 +1,53 @@
-"""Source layouts: whatever wrapped the ResNet, bring its weights back to torchvision's names.
+"""Source layouts: whatever wrapped the backbone, bring its weights back to torchvision's names.
 
-For ResNet-18/34/50/101/152 torchvision and timm use the same names, so these are the canonical ones here. The wrappers
-that were met in the wild: `module.` (DDP), `backbone.` (OpenMMLab, solo-learn), `module.encoder_q.` (MoCo),
-`backbone_q.` and `backbone_k.` (AutoMix in OpenMixup), `timm_model.`, `_feature_blocks.` (VISSL), each bare or under
-a key such as `state_dict` or `model`.
+Known are the names of torchvision and timm, of OpenMMLab (mmpretrain, OpenMixup), of Microsoft's Swin and of
+Detectron2, behind any prefix: `module.` (DDP), `backbone.` (OpenMMLab, solo-learn), `module.encoder_q.` (MoCo),
+`backbone_q.` and `backbone_k.` (AutoMix in OpenMixup), `timm_model.`, `_feature_blocks.` (VISSL), and under any keys
+such as `state_dict`, `model` or `classy_state_dict`, which count as part of the prefix.
 """
 
 from __future__ import annotations
 
-import pickle
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from pretrain.backbones import BackboneCard, read_card, read_weights
-from pretrain.console import UserError, did_you_mean
+from pretrain.backbones import BackboneCard
+from pretrain.console import UserError, did_you_mean, first_few
 from pretrain.files import sha256
-from transfer.architectures import COUNTER, RESNETS, expected_shapes
+from transfer.architectures import ARCHITECTURES
+from transfer.cards import card_beside
+from transfer.identify import Network, canonical, identify, widened
+from transfer.reading import read_file
 
-CONTAINERS = ("state_dict", "model", "model_state_dict", "net")
-HEAD = "fc."
+# The tensor by which a layout is known. timm's ResNets, and OpenMMLab's, have torchvision's names.
+MARKERS = {
+    "torchvision": r"layer1\.0\.conv1\.weight|features\.1\.0\.attn\.qkv\.weight",
+    "detectron2": r"res2\.0\.conv1\.weight",
+    "timm": r"layers\.0\.blocks\.0\.attn\.qkv\.weight",
+    "mmdet": r"stages\.0\.blocks\.0\.attn\.w_msa\.qkv\.weight",
+}
+MARKER = re.compile(r"^(|.*\.)(?:" + "|".join(f"(?P<{name}>{words})" for name, words in MARKERS.items()) + ")$")
 
-STUDENT = re.compile(r"(^|\.)(backbone_q|encoder_q|student|online_encoder)\.$")
-TEACHER = re.compile(r"(^|\.)(backbone_k|encoder_k|teacher|momentum_encoder|ema)\.$")
-# Which branch is meant where a checkpoint holds both and nobody says: AutoMix evaluates the momentum network, MoCo
-# transfers the query encoder.
-USUAL_BRANCH = (("backbone_k.", "teacher"), ("encoder_q.", "student"))
+# Words in a prefix that mark a moving average, and the branch that is usually transferred where the file also holds
+# the network that it follows: AutoMix, DINO, timm and OpenMMLab evaluate the average, MoCo and solo-learn do not.
+TEACHERS = {
+    "backbone_k": "teacher",
+    "teacher": "teacher",
+    "ema": "teacher",
+    "model_ema": "teacher",
+    "state_dict_ema": "teacher",
+    "ema_state_dict": "teacher",
+    "encoder_k": "student",
+    "momentum_encoder": "student",
+    "momentum_backbone": "student",
+}
+STUDENTS = {"backbone_q", "encoder_q", "student", "online_encoder", "base_encoder"}
 
 
 @dataclass(frozen=True)
@@ -40,188 +55,166 @@ class Source:
     """A backbone under torchvision's names.
 
     Attributes:
-        weights: {torchvision name: tensor}, all of the architecture's and the classifier's `fc.*` if there is one.
+        weights: {torchvision name: tensor}, float32, all of the architecture's and the classifier's, if there is one.
         card: Architecture and preprocessing. For a foreign file, the torchvision defaults.
-        origin: Where it came from, for messages: a path.
-        layout: What was found around the names, e.g. "backbone_k. under state_dict".
-        other_parts: {prefix: number of tensors} of what lies in the file beside the chosen backbone.
+        names: {torchvision name: the name in the file}.
+        network: The same tensors under the names that their framework gives them.
+        left_over: Names in the file of what the architecture has no use for: projectors, a detector's own norms.
+        other_parts: {prefix: number of tensors} of what lies in the file beside the chosen network.
         preprocessing_known: False where the card's preprocessing is assumed.
+        notes: What was done to the numbers, e.g. that float16 was widened.
     """
 
     weights: dict[str, Tensor]
     card: BackboneCard
-    origin: str
-    layout: str
+    names: dict[str, str]
+    network: Network
+    left_over: tuple[str, ...] = ()
     other_parts: dict[str, int] = field(default_factory=dict)
     preprocessing_known: bool = True
+    notes: tuple[str, ...] = ()
+
+    def own_weights(self) -> dict[str, Tensor]:
+        """Return the network's tensors under the names that their framework gives them, without what is left over."""
+        own_names, left_over = self.network.own_names, set(self.left_over)
+        return {name: value for name, value in self.network.weights.items() if own_names[name] not in left_over}
+
+    @property
+    def origin(self) -> str:
+        """Where it came from, for messages: a path."""
+        return self.network.origin
+
+    @property
+    def layout(self) -> str:
+        """What was found, e.g. "torchvision's names behind state_dict.backbone_k."."""
+        behind = f" behind {self.network.prefix}" if self.network.prefix else ""
+        return f"{self.network.framework}'s names{behind}"
 
 
-def read_source(source: str | Path | Mapping[str, Any], arch: str | None = None, branch: str | None = None) -> Source:
+def read_source(
+    source: str | Path | Mapping[str, Any], arch: str | None = None, branch: str | None = None, trust: bool = False
+) -> Source:
     """Read a checkpoint and bring it to torchvision's names.
 
     Args:
-        source: A .safetensors or torch file, or what such a file holds.
+        source: A checkpoint, as for `transfer.reading.read_file`, or what such a file holds.
         arch: Architecture, e.g. "resnet50"; told from the tensors' shapes where it is None.
         branch: "teacher" or "student", for a checkpoint that holds both.
+        trust: Whether code that the file carries may run.
 
     Raises:
-        UserError: The file cannot be read safely, or is no ResNet that a detector's backbone reproduces.
+        UserError: The file cannot be read safely, or holds no network that a detector's backbone reproduces.
     """
-    if arch is not None and arch not in RESNETS:
-        raise UserError(f"--arch {arch}: not an architecture that is converted{did_you_mean(arch, [*RESNETS])}")
-    card: BackboneCard | None = None
+    if arch is not None and arch not in ARCHITECTURES:
+        raise UserError(f"--arch {arch}: not an architecture that is converted{did_you_mean(arch, [*ARCHITECTURES])}")
+    if branch not in (None, "teacher", "student"):
+        raise UserError(f"--branch {branch}: it is teacher or student")
+    card = None
     if isinstance(source, Mapping):
-        origin, content = "state dict", dict(source)
+        origin, content = "state dict", source
     else:
-        path = Path(source)
-        origin, content = str(path), {}
-        if path.suffix == ".safetensors" and path.with_suffix(".json").is_file():
-            card, content = read_card(path), dict(read_weights(path))
-            _check_card(card, origin, branch)
-        else:
-            content = read_file(path)
-    tensors, container = _unwrap(content, origin)
-    prefix = _choose_prefix(tensors, origin, None if card else branch)
-    weights = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    others: dict[str, int] = {}
-    for name in tensors:
-        if not name.startswith(prefix):
-            part = name.split(".")[0] + "."
-            others[part] = others.get(part, 0) + 1
-    found = _architecture(weights, arch or (card.arch if card else None), origin, prefix)
-    if card and arch and card.arch != arch:
-        raise UserError(f"{origin}: its card says {card.arch}, --arch says {arch}; leave --arch out")
-    layout = (f"{prefix or 'bare names'}" + (f" under {container}" if container else "")).strip()
+        origin, content = str(source), read_file(source, trust)
+        if card := card_beside(source):
+            _check_card(card, origin, arch, branch)
+    tensors = dict(_flatten(content))
+    if not tensors or {"method", "step", "settings"} <= set(content):
+        keys = first_few([str(key) for key in content]) or "nothing"
+        remedy = "convert what the run exported (export/*.safetensors)" if tensors else "save model.state_dict()"
+        raise UserError(f"{origin}: no weights of a network alone; it holds {keys}; {remedy}")
+    network, notes = widened(_choose(tensors, origin, None if card else branch))
+    found = identify(network, arch or (card.arch if card else None))
+    weights, names, left_over = canonical(network, found)
+    taken = set(network.own_names.values())
     known = card is not None
     if card is None:
         digest = "" if isinstance(source, Mapping) else sha256(source)
-        told = "teacher" if TEACHER.search(prefix) else "student" if STUDENT.search(prefix) else "model"
-        card = BackboneCard(arch=found, classes=(), branch=told, sha256=digest)
-    return Source(weights, card, origin, layout, others, known)
+        card = BackboneCard(arch=found, classes=(), branch=network.branch, sha256=digest)
+    return Source(
+        weights=weights,
+        card=card,
+        names={name: network.own_names[own] for name, own in names.items()},
+        network=network,
+        left_over=tuple(network.own_names[name] for name in left_over),
+        other_parts=_other_parts([name for name in tensors if name not in taken], network.prefix),
+        preprocessing_known=known,
+        notes=notes,
+    )
 
 
-def read_file(path: Path) -> dict[str, Any]:
-    """Read a .safetensors or torch file without running any code that it may carry.
-
-    Raises:
-        UserError: It is missing, damaged, or needs more than tensors and plain values; the blocked global is named.
-    """
-    if not path.is_file():
-        raise UserError(f"{path}: no such checkpoint")
-    try:
-        if path.suffix == ".safetensors":
-            return dict(load_file(path))
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except SafetensorError as error:
-        raise UserError(f"{path}: not a safetensors file ({error})") from error
-    except pickle.UnpicklingError as error:
-        blocked = re.search(r"GLOBAL (\w[\w.]*)|Unsupported class (\w[\w.]*)", str(error))
-        if not blocked:
-            raise UserError(f"{path}: not a torch checkpoint, or a damaged one; fetch it again") from error
-        raise UserError(
-            f"{path}: refused, because reading it would run {blocked[1] or blocked[2]}; where it was made, save the "
-            "state_dict alone (torch.save(model.state_dict(), PATH)) and convert that"
-        ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path}: not a torch checkpoint, or a damaged one ({reason}); fetch it again") from error
-    if not isinstance(content, Mapping):
-        raise UserError(f"{path}: holds a {type(content).__name__}, not a state dict; save model.state_dict()")
-    return dict(content)
-
-
-def _check_card(card: BackboneCard, origin: str, branch: str | None) -> None:
+def _check_card(card: BackboneCard, origin: str, arch: str | None, branch: str | None) -> None:
     if card.stem != "imagenet":
         raise UserError(f"{origin}: its card says stem '{card.stem}'; detectors need the 7x7 ImageNet stem")
-    if card.arch not in RESNETS:
-        raise UserError(f"{origin}: its card says {card.arch}; what is converted: {', '.join(RESNETS)}")
+    if card.arch not in ARCHITECTURES:
+        raise UserError(f"{origin}: its card says {card.arch}; what is converted: {', '.join(ARCHITECTURES)}")
+    if arch and card.arch != arch:
+        raise UserError(f"{origin}: its card says {card.arch}, --arch says {arch}; leave --arch out")
     if branch and card.branch in ("teacher", "student") and card.branch != branch:
         raise UserError(f"{origin}: its card says branch {card.branch}, --branch says {branch}; name the other file")
 
 
-def _unwrap(content: dict[str, Any], origin: str) -> tuple[dict[str, Tensor], str]:
-    """Return the tensors of the checkpoint and the keys that they lay under, e.g. "state_dict"."""
-    under = []
-    while not any(isinstance(value, Tensor) for value in content.values()):
-        inner = next((key for key in CONTAINERS if isinstance(content.get(key), Mapping)), None)
-        if inner is None:
-            keys = ", ".join(str(key) for key in list(content)[:6]) or "nothing"
-            raise UserError(f"{origin}: no weights found under {' or '.join(CONTAINERS)}; it holds {keys}")
-        content = dict(content[inner])
-        under.append(inner)
-    return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}, ".".join(under)
+def _flatten(content: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Yield (dotted name, tensor) for the tensors in nested dictionaries."""
+    for key, value in content.items():
+        if isinstance(value, Tensor):
+            yield f"{prefix}{key}", value
+        elif isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
 
 
-def _choose_prefix(tensors: dict[str, Tensor], origin: str, branch: str | None) -> str:
-    """Return what stands before torchvision's names: "" or a prefix that ends in a dot."""
-    marker = re.compile(r"^(|.*\.)layer[1-4]\.\d+\.conv1\.weight$")
-    found = sorted({match[1] for name in tensors if (match := marker.match(name))})
+def _choose(tensors: dict[str, Tensor], origin: str, branch: str | None) -> Network:
+    """Return the network that is meant."""
+    found = {match[1]: match.lastgroup or "" for name in tensors if (match := MARKER.match(name))}
     if not found:
-        names = ", ".join(list(tensors)[:4])
-        raise UserError(f"{origin}: no ResNet in it: no key ends in layer1.0.conv1.weight (its keys: {names}, ...)")
-    by_branch = {
-        "student": [prefix for prefix in found if STUDENT.search(prefix)],
-        "teacher": [prefix for prefix in found if TEACHER.search(prefix)],
-    }
-    if branch is not None and branch not in by_branch:
-        raise UserError(f"--branch {branch}: it is teacher or student")
-    if branch:
-        if len(by_branch[branch]) != 1:
-            raise UserError(f"{origin}: no {branch} in it; it holds {_listed(found)}; leave --branch out")
-        return by_branch[branch][0]
-    if len(found) == 1:
+        raise UserError(
+            f"{origin}: no ResNet, ResNeXt or Swin transformer in it: no key ends in layer1.0.conv1.weight or another "
+            f"name that is known (its keys: {first_few([*tensors])}); what is converted: {', '.join(ARCHITECTURES)}"
+        )
+    prefix = _choose_prefix(sorted(found), origin, branch)
+    framework = found[prefix]
+    own_names = {name.removeprefix(prefix): name for name in tensors if name.startswith(prefix)}
+    if framework == "detectron2" and prefix.endswith("backbone."):  # C4: the last stage is in the RoI head
+        roi_head = prefix.removesuffix("backbone.") + "roi_heads."
+        own_names |= {name.removeprefix(roi_head): name for name in tensors if name.startswith(f"{roi_head}res5.")}
+    if framework == "timm" and "layers.0.downsample.reduction.weight" in own_names:
+        framework = "detectron2" if "norm3.weight" in own_names else "microsoft"
+    weights = {name: tensors[own] for name, own in own_names.items()}
+    followed = bool(_words(prefix) & STUDENTS) or any(_is_teacher(other) for other in found)
+    told = "teacher" if _is_teacher(prefix) else "student" if followed else "model"
+    return Network(origin, prefix, framework, told, weights, own_names)
+
+
+def _choose_prefix(found: list[str], origin: str, branch: str | None) -> str:
+    teachers = [prefix for prefix in found if _is_teacher(prefix)]
+    students = [prefix for prefix in found if prefix not in teachers and (teachers or _words(prefix) & STUDENTS)]
+    listed = ", ".join(prefix or "bare names" for prefix in found)
+    if branch is None and len(found) > 1 and len(teachers) == 1:
+        branch = TEACHERS[next(word for word in TEACHERS if word in _words(teachers[0]))]
+    if branch is None:
+        if len(found) > 1:
+            raise UserError(f"{origin}: several networks in it ({listed}); choose with --branch teacher or student")
         return found[0]
-    for ending, usual in USUAL_BRANCH:
-        if len(matching := [prefix for prefix in by_branch[usual] if prefix.endswith(ending)]) == 1:
-            return matching[0]
-    raise UserError(f"{origin}: several backbones in it ({_listed(found)}); choose with --branch teacher or student")
+    matching = teachers if branch == "teacher" else students
+    if not matching:
+        raise UserError(f"{origin}: no {branch} in it; it holds {listed}; leave --branch out")
+    if len(matching) > 1:
+        raise UserError(f"{origin}: several {branch}s in it ({listed}); save the state_dict of the one that is meant")
+    return matching[0]
 
 
-def _listed(prefixes: list[str]) -> str:
-    return ", ".join(prefix or "bare names" for prefix in prefixes)
+def _words(prefix: str) -> set[str]:
+    return set(prefix.split("."))
 
 
-def _architecture(weights: dict[str, Tensor], told: str | None, origin: str, prefix: str) -> str:
-    """Return the architecture whose tensors these are.
-
-    Raises:
-        UserError: They are not exactly those of a plain ResNet, or of another one than was told. The key is named.
-    """
-    stem = weights.get("conv1.weight")
-    if "conv1.0.weight" in weights:
-        raise UserError(
-            f"{origin}: {prefix}conv1.0.weight belongs to a deep stem (timm's resnet*d and *s); Detectron2's BasicStem "
-            "and MMDetection's ResNet cannot compute it; pretrain the plain architecture"
-        )
-    if stem is not None and tuple(stem.shape[1:]) != (3, 7, 7):
-        raise UserError(
-            f"{origin}: {prefix}conv1.weight is {'x'.join(map(str, stem.shape))}, a CIFAR stem or another input; "
-            "detectors need the 7x7 ImageNet stem; pretrain with it"
-        )
-    shapes = {name: tuple(tensor.shape) for name, tensor in weights.items() if not name.startswith(HEAD)}
-    nearest = min(RESNETS, key=lambda name: _distance(shapes, expected_shapes(name)))
-    arch = told if told in RESNETS else nearest
-    expected = expected_shapes(arch)
-    if told and nearest != told and _distance(shapes, expected_shapes(nearest)) == 0:
-        raise UserError(f"{origin}: the tensors are those of {nearest}, not of {told}; leave --arch out")
-    for name, shape in expected.items():
-        if name not in shapes and not name.endswith(COUNTER):
-            raise UserError(f"{origin}: {prefix}{name} is missing, which {arch} has; is the checkpoint whole?")
-        if name in shapes and shapes[name] != shape:
-            raise UserError(
-                f"{origin}: {prefix}{name} is {'x'.join(map(str, shapes[name]))}, in {arch} it is "
-                f"{'x'.join(map(str, shape))}; what is converted: {', '.join(RESNETS)}"
-            )
-    if extra := sorted(set(shapes) - set(expected)):
-        raise UserError(
-            f"{origin}: {prefix}{extra[0]} has no place in {arch} ({len(extra)} such tensors); a detector would drop "
-            f"it silently; what is converted: {', '.join(RESNETS)}"
-        )
-    return arch
+def _is_teacher(prefix: str) -> bool:
+    return bool(_words(prefix) & set(TEACHERS))
 
 
-def _distance(shapes: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]]) -> int:
-    """Count the tensors that two networks do not share; a BatchNorm's counter does not count."""
-    ours = {item for item in shapes.items() if not item[0].endswith(COUNTER)}
-    theirs = {item for item in expected.items() if not item[0].endswith(COUNTER)}
-    return len(ours ^ theirs)
+def _other_parts(names: list[str], prefix: str) -> dict[str, int]:
+    """Count the names by the first word in which they differ from the prefix."""
+    words = prefix.split(".")[:-1]
+    parts = Counter[str]()
+    for name in names:
+        own = name.split(".")[:-1]
+        same = next((i for i, (a, b) in enumerate(zip(own, words)) if a != b), min(len(own), len(words)))
+        parts[".".join(own[: same + 1]) + "."] += 1
+    return dict(parts)

@@ -6,15 +6,17 @@ import json
 from pathlib import Path
 
 import pytest
-import timm
 import torch
 import torchvision
-from networks import randomised
+from networks import randomised, skeleton
 
 from pretrain.backbones import BackboneCard, build_backbone, export_backbone
 from pretrain.console import UserError
-from transfer.convert import convert, read_converted, save, target_name
-from transfer.layouts import COUNTER
+from transfer.architectures import COUNTER, RESNETS
+from transfer.convert import Converted, convert
+from transfer.files import read_converted, save
+from transfer.layouts import read_source
+from transfer.names import framework_names
 
 
 def detectron2_names(arch: str, head: str) -> dict[str, torch.Size]:
@@ -34,17 +36,10 @@ def detectron2_names(arch: str, head: str) -> dict[str, torch.Size]:
     }
 
 
-def tensors_of(arch: str) -> dict[str, torch.Tensor]:
-    """Return tensors of timm's names and shapes, with anything in them."""
-    with torch.device("meta"):
-        model = timm.create_model(arch)
-    return {name: torch.empty(tensor.shape) for name, tensor in model.state_dict().items()}
-
-
-@pytest.mark.parametrize("arch", ["resnet18", "resnet34", "resnet50", "resnet101"])
+@pytest.mark.parametrize("arch", RESNETS)
 @pytest.mark.parametrize("head", ["c4", "fpn"])
 def test_names_are_detectron2s(arch: str, head: str) -> None:
-    converted = convert(tensors_of(arch), "detectron2", head=head)
+    converted = convert(skeleton(arch), "detectron2", head=head)
     assert {name: tensor.shape for name, tensor in converted.state_dict.items()} == detectron2_names(arch, head)
     assert converted.report.left_over == ("fc.weight", "fc.bias")
     assert converted.report.missing == ()
@@ -52,7 +47,7 @@ def test_names_are_detectron2s(arch: str, head: str) -> None:
 
 def test_r50_c4_has_318_tensors() -> None:
     """53 convolutions and as many BatchNorms of five tensors, 53 of which are counters."""
-    names = convert(tensors_of("resnet50")).state_dict
+    names = convert(skeleton("resnet50")).state_dict
     assert len(names) == 318
     assert sum(name.endswith(COUNTER) for name in names) == 53
 
@@ -72,8 +67,8 @@ def test_r50_c4_has_318_tensors() -> None:
     ],
 )
 def test_name_map_for_c4(name: str, detectron2: str, mmdet: str) -> None:
-    assert target_name(name, "detectron2", "c4") == detectron2
-    assert target_name(name, "mmdet", "c4") == mmdet
+    assert framework_names("resnet50", "detectron2", "c4")[name] == detectron2
+    assert framework_names("resnet50", "mmdet", "c4")[name] == mmdet
 
 
 def test_torchvision_loads_it_whole() -> None:
@@ -114,9 +109,11 @@ def test_saved_and_read_again(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="SHA-256 is not the one in its JSON"):
         read_converted(path, "detectron2")
     path.with_suffix(".json").write_text(json.dumps({"arch": "resnet18"}))
-    with pytest.raises(UserError, match=r"not written by tools/convert_to_d2\.py"):
+    with pytest.raises(UserError, match=r"not written by the converter"):
         read_converted(path, "detectron2")
     with pytest.raises(UserError, match="no such converted file"):
+        read_converted(tmp_path / "nowhere.pth", "detectron2")
+    with pytest.raises(UserError, match="not written by the converter"):
         read_converted(tmp_path / "teacher.safetensors", "detectron2")
 
 
@@ -129,5 +126,65 @@ def test_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(OSError, match="No space left"):
         save(converted, tmp_path / "out.pth")
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(UserError, match=r"ends in \.pth"):
-        save(converted, tmp_path / "out.pkl")
+    with pytest.raises(UserError, match=r"ends in \.pth, \.safetensors or \.pkl"):
+        save(converted, tmp_path / "out.pt")
+
+
+@pytest.fixture(scope="module")
+def r18() -> Converted:
+    return convert(randomised("resnet18"), "detectron2", head="fpn")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".pkl"])
+def test_formats(tmp_path: Path, r18: Converted, suffix: str) -> None:
+    """Each is read again as it was, by this toolkit and by Detectron2's own checkpointer."""
+    from detectron2.checkpoint import DetectionCheckpointer
+
+    from transfer.d2.config import backbone_config
+    from transfer.d2.features import build_model
+
+    path = save(r18, tmp_path / f"out{suffix}")
+    again = read_converted(path, "detectron2")
+    assert again.state_dict.keys() == r18.state_dict.keys()
+    assert all(torch.equal(again.state_dict[name], tensor) for name, tensor in r18.state_dict.items())
+    assert read_source(path).card == r18.card
+    if suffix == ".safetensors":
+        return  # Detectron2 reads no such files
+    model = build_model(backbone_config(r18.card, "fpn"))
+    DetectionCheckpointer(model).load(str(path))
+    own = model.state_dict()
+    assert all(torch.equal(own[name], tensor) for name, tensor in r18.state_dict.items())
+
+
+def test_yaml_holds_what_the_weights_decide(tmp_path: Path) -> None:
+    """Read by Detectron2's own config reader over its defaults, as the _BASE_ of somebody else's config."""
+    from detectron2.config import get_cfg
+
+    weights = randomised("resnext50_32x4d")
+    path = save(convert(weights, "detectron2", head="c4"), tmp_path / "out.pth")
+    (tmp_path / "own.yaml").write_text('_BASE_: "out.yaml"\nMODEL:\n  WEIGHTS: "out.pth"\n')
+    cfg = get_cfg()
+    assert (cfg.INPUT.FORMAT, cfg.MODEL.PIXEL_STD, cfg.MODEL.RESNETS.STRIDE_IN_1X1) == ("BGR", [1.0, 1.0, 1.0], True)
+    cfg.merge_from_file(str(tmp_path / "own.yaml"))
+    assert cfg.INPUT.FORMAT == "RGB"
+    assert cfg.MODEL.PIXEL_MEAN == [123.675, 116.28, 103.53]
+    assert cfg.MODEL.PIXEL_STD == [58.395, 57.12, 57.375]
+    resnets = cfg.MODEL.RESNETS
+    assert (resnets.DEPTH, resnets.NUM_GROUPS, resnets.WIDTH_PER_GROUP) == (50, 32, 4)
+    assert (resnets.RES2_OUT_CHANNELS, resnets.STRIDE_IN_1X1) == (256, False)
+    assert "res5 in the RoI head (C4)" in path.with_suffix(".yaml").read_text()
+    save(convert(weights, "mmdet", head="c4"), tmp_path / "mm.pth")
+    assert not (tmp_path / "mm.yaml").exists()
+
+
+def test_report_accounts_for_every_tensor() -> None:
+    weights = randomised("resnet18")
+    old = {name: tensor for name, tensor in weights.items() if not name.endswith(COUNTER)}
+    content = {f"backbone_k.{name}": tensor for name, tensor in old.items()} | {"mix_block.query.bias": torch.zeros(1)}
+    report = convert({"state_dict": content}).report
+    assert report.loaded["state_dict.backbone_k.bn1.bias"] == "backbone.stem.conv1.norm.bias"
+    assert report.left_over == ("state_dict.backbone_k.fc.weight", "state_dict.backbone_k.fc.bias")
+    assert report.missing == tuple(name for name in weights if name.endswith(COUNTER))
+    assert report.other_parts == {"state_dict.mix_block.": 1}
+    number = len(report.loaded) + len(report.left_over) + sum(report.other_parts.values())
+    assert number == len(content)

@@ -20,7 +20,9 @@ from transfer.verify import normalise, verify
 STAGES = {"layer1", "layer2", "layer3", "layer4"}
 
 
-@pytest.mark.parametrize("arch", ["resnet18", "resnet34", "resnet50"])
+@pytest.mark.parametrize(
+    "arch", ["resnet18", "resnet34", "resnet50", "resnet101", "resnext50_32x4d", "resnext101_32x8d"]
+)
 @pytest.mark.parametrize("head", ["c4", "fpn"])
 def test_detectron2_computes_the_same_to_the_last_bit(arch: str, head: str) -> None:
     source = randomised(arch)

@@ -9,10 +9,12 @@ import torch
 import yaml
 from detectron2.config import CfgNode, get_cfg
 
-import transfer.d2.heads  # noqa: F401  (registers the RoI heads that the configs name)
+import transfer.d2.heads
+import transfer.d2.swin  # noqa: F401  (both register what the configs name)
 from pretrain.backbones import BackboneCard
 from pretrain.console import UserError, did_you_mean
-from transfer.architectures import RESNETS
+from transfer.architectures import SWIN
+from transfer.cards import architecture_values, card_values
 
 OWN_HEAD = "Res5ROIHeadsExtraNorm"
 
@@ -68,16 +70,6 @@ def load_config(
     return cfg
 
 
-def card_values(card: BackboneCard) -> dict[str, Any]:
-    """Return the config keys that the card decides. Detectron2's pixels run from 0 to 255, the card's from 0 to 1."""
-    return {
-        "INPUT.FORMAT": card.channel_order,
-        "MODEL.PIXEL_MEAN": [round(255 * value, 6) for value in card.mean],
-        "MODEL.PIXEL_STD": [round(255 * value, 6) for value in card.std],
-        "MODEL.RESNETS.STRIDE_IN_1X1": card.stride_style == "caffe",
-    }
-
-
 def backbone_config(card: BackboneCard, head: str) -> CfgNode:
     """Return the smallest config that builds the card's backbone with a C4 or FPN detector on the CPU."""
     cfg = get_cfg()
@@ -87,7 +79,7 @@ def backbone_config(card: BackboneCard, head: str) -> CfgNode:
     cfg.MODEL.BACKBONE.FREEZE_AT = 0
     if head == "fpn":
         stages = ["res2", "res3", "res4", "res5"]
-        cfg.MODEL.BACKBONE.NAME = "build_resnet_fpn_backbone"
+        cfg.MODEL.BACKBONE.NAME = "build_swin_t_fpn_backbone" if card.arch == SWIN else "build_resnet_fpn_backbone"
         cfg.MODEL.RESNETS.OUT_FEATURES = stages
         cfg.MODEL.FPN.IN_FEATURES = stages
         cfg.MODEL.ANCHOR_GENERATOR.SIZES = [[32], [64], [128], [256], [512]]
@@ -101,17 +93,6 @@ def backbone_config(card: BackboneCard, head: str) -> CfgNode:
     for key, value in {**architecture_values(card.arch), **card_values(card)}.items():
         cfg.merge_from_list([key, value])
     return cfg
-
-
-def architecture_values(arch: str) -> dict[str, int]:
-    """Return the config keys that say which ResNet or ResNeXt is built."""
-    shape = RESNETS[arch]
-    return {
-        "MODEL.RESNETS.DEPTH": shape.depth,
-        "MODEL.RESNETS.NUM_GROUPS": shape.groups,
-        "MODEL.RESNETS.WIDTH_PER_GROUP": shape.width_per_group,
-        "MODEL.RESNETS.RES2_OUT_CHANNELS": shape.stage1_channels,
-    }
 
 
 def head_of(cfg: CfgNode) -> str:

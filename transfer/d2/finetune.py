@@ -19,7 +19,7 @@ from detectron2.utils.env import seed_all_rng
 from pretrain.backbones import BackboneCard
 from pretrain.console import UserError
 from pretrain.files import read_json, sha256, write_json, write_text
-from transfer.convert import Converted, read_converted
+from transfer.convert import Converted
 from transfer.d2.config import changed_values, default_value, head_of, load_config
 from transfer.d2.data import check_classes, register
 from transfer.d2.draw import draw_detections
@@ -27,6 +27,7 @@ from transfer.d2.evaluation import evaluate
 from transfer.d2.trainer import Trainer, loss_curve
 from transfer.d2.weights import load_exact
 from transfer.datasets import data_root
+from transfer.files import read_converted
 
 LOGGERS = ("detectron2", "fvcore", "py.warnings")
 DRAWN = "detections"  # folder below the output

@@ -11,17 +11,20 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from pretrain.console import UserError
-from transfer.architectures import COUNTER
+from transfer.architectures import CONSTANTS, COUNTER
 
 FPN_PREFIX = "backbone.bottom_up."
 C4_PREFIXES = ("backbone.", "roi_heads.res5.")
-EXTRA_NORM = "roi_heads.res5.norm."  # has no counterpart in the pretrained network
+# What a detector adds to the pretrained network: C4's extra norm, and the norms of Swin's first three stages.
+OWN_OF_DETECTOR = ("roi_heads.res5.norm.", *(f"{FPN_PREFIX}norm{stage}." for stage in range(3)))
+WITHOUT_EFFECT = (COUNTER, *CONSTANTS)
 
 
 def load_exact(model: nn.Module, weights: Mapping[str, Tensor], origin: str = "weights") -> int:
     """Load a converted backbone into a Detectron2 detector; the rest of the detector keeps its initial values.
 
-    BatchNorm counters have no effect and may be absent on either side (a FrozenBatchNorm has none).
+    BatchNorm counters have no effect and may be absent on either side (a FrozenBatchNorm has none); the constants of a
+    Swin transformer are the detector's own.
 
     Returns:
         The number of tensors loaded.
@@ -38,14 +41,14 @@ def load_exact(model: nn.Module, weights: Mapping[str, Tensor], origin: str = "w
             f"checkpoint again: python tools/convert_to_d2.py CHECKPOINT OUT.pth --head {own_head}"
         )
     prefixes = (FPN_PREFIX,) if own_head == "fpn" else C4_PREFIXES
-    wanted = [name for name in own if name.startswith(prefixes) and not name.startswith(EXTRA_NORM)]
+    wanted = [name for name in own if name.startswith(prefixes) and not name.startswith(OWN_OF_DETECTOR)]
     for name in wanted:
-        if name not in weights and not name.endswith(COUNTER):
+        if name not in weights and not name.endswith(WITHOUT_EFFECT):
             raise UserError(f"{origin}: {name} is not in the file, and would stay random; convert the checkpoint again")
     fitting = {}
     for name, tensor in weights.items():
         if name not in own:
-            if name.endswith(COUNTER):
+            if name.endswith(WITHOUT_EFFECT):
                 continue
             raise UserError(
                 f"{origin}: {name} has no place in the detector that the config builds; is it the same architecture?"

@@ -27,8 +27,9 @@ import transfer.mmdet.metrics  # noqa: F401  (both register what the configurati
 from pretrain.console import UserError
 from pretrain.files import read_json, require_free_space, sha256, write_json
 from transfer.compat import trusted_checkpoints
-from transfer.convert import Converted, read_converted
+from transfer.convert import Converted
 from transfer.datasets import READ_WHOLE_BELOW, preflight
+from transfer.files import read_converted
 from transfer.mmdet import MMCV
 from transfer.mmdet.config import apply_card, load_config, set_data_root
 from transfer.mmdet.draw import draw_samples

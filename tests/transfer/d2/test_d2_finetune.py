@@ -14,11 +14,12 @@ from voc_tree import write_voc
 
 import transfer.d2.trainer
 from pretrain.console import UserError
-from transfer.convert import convert, save
+from transfer.convert import convert
 from transfer.d2 import finetune as room
 from transfer.d2.features import build_model
 from transfer.d2.finetune import Job, finetune
 from transfer.d2.weights import load_exact
+from transfer.files import save
 
 QUICKSTART = Path(__file__).parents[3] / "configs" / "quickstart" / "voc_r18_fpn.yaml"
 SMALL = ["SOLVER.IMS_PER_BATCH", "2", "SOLVER.MAX_ITER", "6", "SOLVER.STEPS", "(5,)", "SOLVER.WARMUP_ITERS", "2"]

@@ -9,8 +9,9 @@ import timm
 import torch
 from PIL import Image
 
-from transfer.convert import convert, save
+from transfer.convert import convert
 from transfer.datasets import VOC_CLASSES
+from transfer.files import save
 
 SIDE = 96
 USED = (0, 7, 14)  # positions in VOC_CLASSES

@@ -1,0 +1,124 @@
+"""The files of a conversion: the weights in one of three formats, their card, and a YAML for Detectron2."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from pretrain.backbones import build_backbone, export_backbone, takes_image_size
+from pretrain.console import UserError
+from pretrain.files import atomic_path, write_json, write_text
+from transfer.architectures import COUNTER
+from transfer.cards import architecture_values, card_values, converted_card, read_converted_card
+from transfer.convert import Converted, Report
+from transfer.reading import read_file
+
+FORMATS = (".pth", ".safetensors", ".pkl")
+_DETECTORS = {"c4": "res5 in the RoI head (C4)", "fpn": "all stages under backbone.bottom_up (FPN)"}
+TOOLS = {"detectron2": "tools/convert_to_d2.py", "mmdet": "tools/convert_to_mmdet.py"}
+
+
+def save(converted: Converted, out_path: str | Path, verification: dict[str, Any] | None = None) -> Path:
+    """Write the weights and OUT.json (card, target, head, source), for Detectron2 also OUT.yaml; each atomically.
+
+    Args:
+        converted: What `convert` returned.
+        out_path: Its ending is the format: .pth, a plain dictionary of tensors, also where there is none; .safetensors;
+            .pkl, a pickle of NumPy arrays as Detectron2's model zoo has them.
+        verification: A `Verification` as a dictionary, where the parity has been shown.
+
+    Returns:
+        The path of the weights.
+    """
+    path = Path(out_path)
+    path = path if path.suffix else path.with_suffix(".pth")
+    if path.suffix not in FORMATS:
+        raise UserError(f"{path}: the converted file ends in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
+    with atomic_path(path) as temporary:
+        if path.suffix == ".pth":
+            torch.save(converted.state_dict, temporary)
+        elif path.suffix == ".safetensors":
+            save_file(converted.state_dict, temporary, metadata={"format": "pt"})
+        else:
+            temporary.write_bytes(_pickled(converted))
+    if converted.target == "detectron2":
+        write_text(path.with_suffix(".yaml"), detectron2_yaml(converted, path))
+    values = converted_card(
+        converted.card,
+        path,
+        target=converted.target,
+        head=converted.head,
+        source=converted.source,
+        verification=verification,
+    )
+    write_json(path.with_suffix(".json"), values)
+    return path
+
+
+def save_export(converted: Converted, out_path: str | Path) -> Path:
+    """Write a backbone that was converted to timm as an exported one: OUT.safetensors and its card, OUT.json.
+
+    It is what pretraining exports, so that a fine-tuned backbone can be evaluated, localised with, and carried on.
+
+    Raises:
+        UserError: The path does not end in .safetensors.
+    """
+    path, card = Path(out_path), converted.card
+    if path.suffix != ".safetensors":
+        raise UserError(f"{path}: an exported backbone ends in .safetensors")
+    size = {"img_size": card.input_size} if takes_image_size(card.arch) else {}
+    model = build_backbone(card.arch, len(card.classes), **size)
+    counters = {name: tensor for name, tensor in model.state_dict().items() if name.endswith(COUNTER)}
+    model.load_state_dict({**counters, **converted.state_dict})
+    export_backbone(model, card, path)
+    return path
+
+
+def _pickled(converted: Converted) -> bytes:
+    """Return the pickle that Detectron2's checkpointer takes as it is.
+
+    It looks for "model" and "__author__" to tell it from a Caffe2 file, and would guess names only where
+    "matching_heuristics" is true.
+    """
+    arrays = {name: tensor.numpy() for name, tensor in converted.state_dict.items()}
+    return pickle.dumps({"model": arrays, "__author__": "mixup-transfer", "matching_heuristics": False}, protocol=4)
+
+
+def read_converted(path: str | Path, target: str) -> Converted:
+    """Read the weights and OUT.json again, checked against the digest and against the framework that wants them.
+
+    Raises:
+        UserError: A file is missing or damaged, or was converted for another framework.
+    """
+    path, tool = Path(path), TOOLS.get(target, "the converter")
+    if path.suffix not in FORMATS or not path.is_file():
+        raise UserError(f"{path}: no such converted file; make it with {tool} CHECKPOINT OUT.pth")
+    if not path.with_suffix(".json").is_file():
+        raise UserError(f"{path}: its card {path.with_suffix('.json').name} is not beside it; convert it with {tool}")
+    card, entries = read_converted_card(path)
+    if entries["target"] != target:
+        raise UserError(f"{path}: converted for {entries['target']}; convert {entries['source']} with {tool}")
+    content = read_file(path)
+    weights = content["model"] if path.suffix == ".pkl" else content
+    report = Report({}, (), (), {}, "converted", True)
+    return Converted(weights, card, report, target, entries["head"], entries["source"])
+
+
+def detectron2_yaml(converted: Converted, path: Path) -> str:
+    """Return a YAML with all that the weights decide in a Detectron2 config: a `_BASE_` for anybody's own config."""
+    nested: dict[str, Any] = {}
+    for key, value in {**card_values(converted.card), **architecture_values(converted.card.arch)}.items():
+        node = nested
+        for part in key.split(".")[:-1]:
+            node = node.setdefault(part, {})
+        node[key.split(".")[-1]] = value
+    return (
+        f"# What {path.name} needs in a Detectron2 config. tools/finetune_d2.py takes it from the card. For others\n"
+        f'# let the config name this file as its _BASE_, and MODEL.WEIGHTS "{path.name}"; the detector has to have\n'
+        f"# {_DETECTORS[converted.head]}.\n{yaml.safe_dump(nested, sort_keys=False, default_flow_style=None)}"
+    )
