@@ -3,9 +3,11 @@
 import hashlib
 import importlib.util
 import io
+import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
 from importlib.machinery import SourceFileLoader
 from importlib.metadata import distribution
 from pathlib import Path
@@ -190,3 +192,46 @@ def test_a_failed_compilation_falls_back_to_the_archive(installer, monkeypatch, 
 def test_the_commit_is_pinned_whole(installer):
     assert len(installer.COMMIT) == 40
     assert len(installer.SDIST_SHA256) == 64
+
+
+def make_wheel(path: Path, names: list[str]) -> str:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, "x")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+MAIN = ["detectron2/__init__.py", "detectron2/modeling/backbone/swin.py", "detectron2/_C.cpython-310.so", "tools/a.py"]
+
+
+def test_main_is_put_beside_the_installed_one(installer, tmp_path, monkeypatch):
+    digest = make_wheel(tmp_path / "main.whl", MAIN)
+    downloads = []
+
+    def download(folder, requirement, sha256, *options):
+        downloads.append(requirement)
+        return shutil.copy(tmp_path / "main.whl", folder)
+
+    monkeypatch.setattr(installer, "download", lambda *arguments: Path(download(*arguments)))
+    monkeypatch.setattr(installer, "MAIN_SHA256", digest)
+    said = installer.put_main_into(tmp_path / "main")
+    assert f"PYTHONPATH={tmp_path / 'main'}" in said
+    assert tree(tmp_path / "main") == {"detectron2/__init__.py", "detectron2/modeling/backbone/swin.py"}
+    assert "already" in installer.put_main_into(tmp_path / "main")
+    assert downloads == [installer.MAIN_WHEEL]
+
+
+def test_wheel_that_is_not_the_pinned_one(installer, tmp_path):
+    make_wheel(tmp_path / "main.whl", MAIN)
+    with pytest.raises(UserError, match="SHA-256 is .*, expected"):
+        installer.unpack_wheel(tmp_path / "main.whl", tmp_path / "out", installer.MAIN_SHA256)
+    digest = make_wheel(tmp_path / "main.whl", [*MAIN, "detectron2/../../evil.py"])
+    with pytest.raises(UserError, match=r"unsafe member 'detectron2/\.\./\.\./evil\.py'; nothing was unpacked"):
+        installer.unpack_wheel(tmp_path / "main.whl", tmp_path / "out", digest)
+    assert not (tmp_path / "out").exists()
+
+
+def test_something_else_in_the_way_of_main(installer, tmp_path):
+    (tmp_path / "detectron2").mkdir()
+    with pytest.raises(UserError, match="in the way, but not Detectron2's main"):
+        installer.put_main_into(tmp_path)
