@@ -123,8 +123,8 @@ class CompiledPartMissing(ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(
-            f"detectron2._C.{name}: this Detectron2 has no compiled part (rotated boxes and deformable convolutions "
-            "need it); docs/install.md says how to compile it",
+            f"detectron2._C.{name}: this Detectron2 has no compiled part (rotated boxes, deformable convolutions "
+            "and its own fast COCO evaluation need it); docs/install.md says how to compile it",
             name=name,
             obj=self,
         )
@@ -151,20 +151,6 @@ def stand_in_for_compiled_part(folder: Path) -> str | None:
     return f"a stand-in for detectron2._C{why}"
 
 
-def official_coco_evaluation(folder: Path) -> str | None:
-    """Let v0.6's COCOEvaluator use pycocotools where its compiled evaluation is missing, as later versions do.
-
-    The same as COCOEvaluator(use_fast_impl=False), for callers too that do not know of it. The figures are the same.
-    """
-    if not isinstance(sys.modules.get("detectron2._C"), CompiledPartMissing):
-        return None
-    from pycocotools.cocoeval import COCOeval
-
-    module = importlib.import_module("detectron2.evaluation.coco_evaluation")
-    module.COCOeval_opt = COCOeval  # type: ignore[attr-defined]
-    return "COCO evaluation by pycocotools"
-
-
 def hush_torch_notes(folder: Path) -> str | None:
     """Silence two notes of torch that no user can act on.
 
@@ -186,7 +172,6 @@ DETECTRON2_SHIMS: tuple[Callable[[Path], str | None], ...] = (
     restore_pil_linear,
     restore_numpy_aliases,
     stand_in_for_compiled_part,
-    official_coco_evaluation,  # imports detectron2.evaluation, so it comes after those above
 )
 
 

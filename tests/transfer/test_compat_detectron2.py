@@ -1,7 +1,6 @@
 """The Detectron2 half of transfer.compat: each shim does its work where it is needed and nothing where it is not."""
 
 import importlib
-import json
 import pkgutil
 import sys
 import types
@@ -96,7 +95,6 @@ def test_a_compiled_part_is_kept(monkeypatch, old_release):
     compiled = types.ModuleType("detectron2._C")
     monkeypatch.setitem(sys.modules, "detectron2._C", compiled)
     assert compat.stand_in_for_compiled_part(old_release) is None
-    assert compat.official_coco_evaluation(old_release) is None
     assert sys.modules["detectron2._C"] is compiled
 
 
@@ -186,39 +184,4 @@ def test_voc_layout_is_read_and_scored(tmp_path):
         assert evaluator.evaluate()["bbox"] == pytest.approx({"AP": 100.0, "AP50": 100.0, "AP75": 100.0})
     finally:
         DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
-
-
-def test_coco_evaluator_runs_with_its_defaults(tmp_path):
-    """use_fast_impl=True is the default and would call the compiled evaluation that is not there."""
-    compat.prepare_detectron2()
-    from detectron2.data import MetadataCatalog
-    from detectron2.evaluation import COCOEvaluator
-    from detectron2.structures import Boxes, Instances
-
-    annotation = {"id": 1, "image_id": 7, "category_id": 1, "bbox": [10, 20, 40, 40], "area": 1600, "iscrowd": 0}
-    file = tmp_path / "instances.json"
-    file.write_text(
-        json.dumps(
-            {
-                "info": {},
-                "images": [{"id": 7, "width": 100, "height": 80, "file_name": "7.jpg"}],
-                "annotations": [annotation],
-                "categories": [{"id": 1, "name": "cat"}],
-            }
-        )
-    )
-    name = f"coco_of_test_compat_{tmp_path.name}"
-    MetadataCatalog.get(name).set(
-        json_file=str(file), thing_dataset_id_to_contiguous_id={1: 0}, thing_classes=["cat"], evaluator_type="coco"
-    )
-    try:
-        found = Instances((80, 100))
-        found.pred_boxes = Boxes(torch.tensor([[10.0, 20.0, 50.0, 60.0]]))
-        found.scores, found.pred_classes = torch.tensor([0.9]), torch.tensor([0])
-        evaluator = COCOEvaluator(name, tasks=("bbox",), distributed=False, output_dir=str(tmp_path))
-        evaluator.reset()
-        evaluator.process([{"image_id": 7}], [{"instances": found}])
-        assert evaluator.evaluate()["bbox"]["AP"] == pytest.approx(100.0)
-    finally:
         MetadataCatalog.remove(name)

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from faster_coco_eval import COCO, COCOeval_faster
+from faster_coco_eval import COCO
 from mmdet.evaluation.functional import eval_map
 from mmdet.evaluation.metrics import VOCMetric
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
+
+from transfer.coco_eval import class_percent, evaluate_coco, percent
 
 IOU_THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 PER_CLASS = ("class", "class50")  # AP over all thresholds, AP at IoU 0.5
@@ -50,18 +52,13 @@ class CocoBoxAP(BaseMetric):
         ]
         if not detections:
             return dict.fromkeys(["AP", "AP50", "AP75", *(f"{key}/{name}" for key in PER_CLASS for name in names)], 0.0)
-        evaluation = COCOeval_faster(truth, truth.loadRes(detections), "bbox")
-        evaluation.params.catIds = category
-        evaluation.params.imgIds = [result[0] for result in results]
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-        precision = evaluation.eval["precision"]  # IoU threshold, recall, class, area, detections per image
+        images = [result[0] for result in results]
+        evaluation = evaluate_coco(truth, detections, "bbox", self.ann_file, images, category)
         keys = ("AP", "AP50", "AP75", "APs", "APm", "APl")
-        values = {key: _percent(value) for key, value in zip(keys, evaluation.stats[:6])}
-        for index, name in enumerate(names):
-            values[f"class/{name}"] = _mean_percent(precision[:, :, index, 0, -1])
-            values[f"class50/{name}"] = _mean_percent(precision[0, :, index, 0, -1])
+        values = {key: percent(value) for key, value in zip(keys, evaluation.stats)}
+        for name, number in zip(names, category):
+            values[f"class/{name}"] = class_percent(evaluation, number)
+            values[f"class50/{name}"] = class_percent(evaluation, number, 0.5)
         return values
 
 
@@ -98,15 +95,6 @@ class VocBoxAP(VOCMetric):
 def _corner_and_size(box: np.ndarray) -> list[float]:
     x0, y0, x1, y1 = (float(value) for value in box)
     return [x0, y0, x1 - x0, y1 - y0]
-
-
-def _percent(value: float) -> float:
-    """Return a fraction in percent; COCO's -1, "nothing of that kind in the data", becomes NaN."""
-    return 100 * float(value) if value >= 0 else float("nan")
-
-
-def _mean_percent(precision: np.ndarray) -> float:
-    return 100 * float(precision[precision >= 0].mean()) if np.any(precision >= 0) else float("nan")
 
 
 def _mean(values: np.ndarray) -> float:
