@@ -101,6 +101,7 @@ def test_export_brings_its_card(tmp_path: Path) -> None:
     source = read_source(tmp_path / "teacher.safetensors")
     assert source.card == card
     assert source.preprocessing_known
+    assert read_source(tmp_path / "teacher.safetensors", branch="teacher").card == card
     with pytest.raises(UserError, match="card says branch teacher, --branch says student"):
         read_source(tmp_path / "teacher.safetensors", branch="student")
     with pytest.raises(UserError, match="its card says resnet18, --arch says resnet50"):
@@ -172,9 +173,13 @@ def test_nested_dictionaries_are_part_of_the_prefix(weights: dict, keys: tuple[s
     assert all(torch.equal(source.weights[name], weights[name]) for name in weights)
 
 
-def test_timm_takes_the_average(weights: dict) -> None:
-    content = {"state_dict": weights, "state_dict_ema": {name: tensor + 1 for name, tensor in weights.items()}}
+@pytest.mark.parametrize(
+    "keys", [("state_dict", "state_dict_ema"), ("model", "model_ema"), ("state_dict", "ema_state_dict")]
+)
+def test_timm_and_openmmlab_take_the_average(weights: dict, keys: tuple[str, str]) -> None:
+    content = {keys[0]: weights, keys[1]: {name: tensor + 1 for name, tensor in weights.items()}}
     assert read_source(content).card.branch == "teacher"
+    assert torch.equal(read_source(content).weights["bn1.bias"], weights["bn1.bias"] + 1)
     assert torch.equal(read_source(content, branch="student").weights["bn1.bias"], weights["bn1.bias"])
 
 
@@ -214,6 +219,7 @@ def test_half_precision_is_widened_and_said(weights: dict) -> None:
     half = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
     source = read_source(half)
     assert source.notes == ("float16 turned into float32",)
+    assert {tensor.dtype for tensor in source.weights.values()} == {torch.float32, torch.int64}
     assert all(torch.equal(source.weights[name], tensor.to(weights[name].dtype)) for name, tensor in half.items())
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import timm
 import torch
+import torchvision
 from networks import randomised, skeleton, swin_of
 
 from pretrain.console import UserError
@@ -95,6 +97,19 @@ def test_merging_in_the_order_of_unfold() -> None:
     assert torch.equal(merging_to_mmdet("features.2.norm.weight", stacked), unfolded)
     assert torch.equal(merging_from_mmdet("features.2.norm.weight", unfolded), stacked)
     assert torch.equal(merging_to_mmdet("features.3.0.norm1.weight", stacked), stacked)
+
+
+def test_names_are_timms_and_torchvisions_own(swin: dict) -> None:
+    """Classifier and all; timm keeps no constants."""
+    with torch.device("meta"):
+        theirs = {
+            "timm": timm.create_model(SWIN, num_classes=10),
+            "torchvision": torchvision.models.swin_t(num_classes=10),
+        }
+    for framework, network in theirs.items():
+        shapes = {name: tensor.shape for name, tensor in network.state_dict().items() if "position_index" not in name}
+        converted = convert(swin, framework).state_dict
+        assert {name: tensor.shape for name, tensor in converted.items()} == shapes
 
 
 EXACT = dict.fromkeys(["stem", "layer1", "layer2", "layer3", "layer4", "norm"], 0.0)
