@@ -51,6 +51,10 @@ DATA_SETS = {
         "coco/train2017", "coco/val2017",
     ),
 }  # fmt: skip
+PREPARED_BY = {
+    "VOC 2007": "python tools/prepare_voc.py", "VOC 2012": "python tools/prepare_voc.py",
+    "COCO 2017": "python tools/prepare_coco.py",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -133,13 +137,14 @@ def check_data(root: Path, demo: Path) -> Iterator[Finding]:
         yield Finding("demo pictures", "not made yet", "make quickstart makes them")
     yield from check_prepared(root)
     for name, files in DATA_SETS.items():
+        tool = f"{PREPARED_BY[name]} --out {root}; " if name in PREPARED_BY else ""
         missing = [file for file in files if not (root / file).exists()]
         if not missing:
             yield Finding(name, f"in {root}")
         elif len(missing) == len(files):
-            yield Finding(name, "not there; only runs on real data need it", f"expected: {root / files[0]}")
+            yield Finding(name, "not there; only runs on real data need it", f"{tool}expected: {root / files[0]}")
         else:
-            yield Finding(name, f"incomplete: {', '.join(missing)} missing in {root}", f"add {root / missing[0]}")
+            yield Finding(name, f"incomplete: {', '.join(missing)} missing in {root}", f"{tool}add {root / missing[0]}")
 
 
 def check_prepared(root: Path) -> Iterator[Finding]:

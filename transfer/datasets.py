@@ -9,12 +9,15 @@ from pathlib import Path
 
 from pretrain.console import UserError, did_you_mean
 from pretrain.files import read_json
+from transfer.prepare import coco, voc
+from transfer.prepare.findings import Findings
+from transfer.prepare.official import COCO, VOC, VOC_CLASSES, Family
 
-VOC_CLASSES = (
-    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
-    "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
-)  # fmt: skip
 READ_WHOLE_BELOW = 50 << 20  # bytes: larger annotation files are parsed once only, by the framework
+UNPACKING = ".unpacking"  # in VOCdevkit or coco while an archive is being unpacked there
+VERIFIED = "verified.json"  # in coco: {set: {"pictures", "objects", "annotation_bytes"}}, by tools/prepare_coco.py
+
+__all__ = ["READ_WHOLE_BELOW", "VOC_CLASSES", "CocoSplit", "VocSplit", "data_root", "preflight"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,22 @@ def data_root(given: str | Path | None) -> Path:
     return Path(given or os.environ.get("DATA_ROOT") or os.environ.get("DETECTRON2_DATASETS") or "data")
 
 
+def voc_folder(root: Path, year: int) -> Path:
+    """Return the folder of a year of VOC, in the devkit or beside it; where there is neither, that in the devkit."""
+    candidates = [root / "VOCdevkit" / f"VOC{year}", root / f"VOC{year}"]
+    return next((path for path in candidates if path.is_dir()), candidates[0])
+
+
+def coco_images(root: Path, split: str) -> Path:
+    """Return the folder of the pictures of COCO's "train" or "val"."""
+    return root / "coco" / f"{split}2017"
+
+
+def coco_annotations(root: Path, split: str) -> Path:
+    """Return the annotation file of COCO's "train" or "val"."""
+    return root / "coco" / "annotations" / f"instances_{split}2017.json"
+
+
 def preflight(names: Iterable[str], root: str | Path) -> list[VocSplit | CocoSplit]:
     """Find the data sets under `root` and check that they are whole.
 
@@ -77,62 +96,84 @@ def preflight(names: Iterable[str], root: str | Path) -> list[VocSplit | CocoSpl
 
 
 def _voc(name: str, root: Path, year: int, split: str) -> VocSplit:
-    candidates = [root / "VOCdevkit" / f"VOC{year}", root / f"VOC{year}"]
-    folder = next((path for path in candidates if path.is_dir()), candidates[0])
+    folder = voc_folder(root, year)
+    listing = folder / "ImageSets" / "Main" / f"{split}.txt"
     expected = [
-        f"{candidates[0]}/   (or {candidates[1]}/)",
+        f"{root}/VOCdevkit/VOC{year}/   (or {root}/VOC{year}/)",
         f"    ImageSets/Main/{split}.txt   the names of the pictures",
         "    JPEGImages/NAME.jpg",
         "    Annotations/NAME.xml",
     ]
-    listing = folder / "ImageSets" / "Main" / f"{split}.txt"
     if not listing.is_file():
-        raise _missing(f"{name}: {listing} is not there", expected, root, folder)
-    # Class files of VOC have a second column; Main/{split}.txt has one name a line.
-    stems = [line.split()[0] for line in listing.read_text().splitlines() if line.strip()]
+        raise _missing(f"{name}: {listing} is not there", expected, root, folder, VOC)
+    stems = voc.read_list(listing)
     if not stems:
-        raise _missing(f"{name}: {listing} names no picture", expected, root, folder)
+        raise _missing(f"{name}: {listing} names no picture", expected, root, folder, VOC)
     for subfolder, suffix in (("JPEGImages", ".jpg"), ("Annotations", ".xml")):
         there = {path.name for path in (folder / subfolder).glob(f"*{suffix}")}
         gone = [stem for stem in stems if f"{stem}{suffix}" not in there]
         if gone:
             first = folder / subfolder / f"{gone[0]}{suffix}"
-            raise _missing(
-                f"{name}: {first} is not there ({len(gone)} of {len(stems)} missing)", expected, root, folder
-            )
+            problem = f"{name}: {first} is not there ({len(gone)} of {len(stems)} missing)"
+            raise _missing(problem, expected, root, folder, VOC)
+    findings = Findings(name)
+    for stem in stems:  # 0.1 ms each: the frameworks, which read them next, would not say which file is wrong
+        voc.check_annotation(folder / "Annotations" / f"{stem}.xml", findings)
+    if problem := findings.first_error():
+        raise UserError(f"{name}: {problem}; all of them: {VOC.command} --out {root}")
     return VocSplit(name, folder, year, split)
 
 
 def _coco(name: str, root: Path, split: str) -> CocoSplit:
-    folder = root / "coco"
-    images = folder / f"{split}2017"
-    annotations = folder / "annotations" / f"instances_{split}2017.json"
+    folder, images, annotations = root / "coco", coco_images(root, split), coco_annotations(root, split)
     expected = [f"{folder}/", f"    annotations/{annotations.name}", f"    {images.name}/*.jpg"]
+
+    def refuse(problem: str) -> UserError:
+        return _missing(f"{name}: {problem}", expected, root, folder, COCO)
+
+    if (folder / UNPACKING).exists():
+        raise refuse(f"{folder} is not complete: {(folder / UNPACKING).read_text().strip()}")
     if not annotations.is_file():
-        raise _missing(f"{name}: {annotations} is not there", expected, root, folder)
+        raise refuse(f"{annotations} is not there")
     if not images.is_dir():
-        raise _missing(f"{name}: {images} is not there", expected, root, folder)
+        raise refuse(f"{images} is not there")
     there = {entry.name for entry in os.scandir(images)}
     if not there:
-        raise _missing(f"{name}: {images} is empty", expected, root, folder)
-    if annotations.stat().st_size < READ_WHOLE_BELOW:
-        content = read_json(annotations)
-        if not isinstance(content, dict) or not {"images", "annotations", "categories"} <= set(content):
-            raise _missing(f"{name}: {annotations} is no COCO annotation file", expected, root, folder)
-        gone = [image["file_name"] for image in content["images"] if image["file_name"] not in there]
-        if gone:
-            problem = f"{name}: {images / gone[0]} is not there ({len(gone)} of {len(content['images'])} missing)"
-            raise _missing(problem, expected, root, folder)
+        raise refuse(f"{images} is empty")
+    if annotations.stat().st_size >= READ_WHOLE_BELOW:
+        if odd := _odd_to_card(name, folder, annotations, len(there)):
+            raise refuse(odd)
+        return CocoSplit(name, images, annotations)
+    findings = Findings(name)
+    named = coco.check_content(read_json(annotations), findings)
+    if problem := findings.first_error():
+        raise UserError(f"{annotations}: {problem}; all of them: {COCO.command} --out {root}")
+    if gone := [file for file in named if file not in there]:
+        raise refuse(f"{images / gone[0]} is not there ({len(gone)} of {len(named)} missing)")
     return CocoSplit(name, images, annotations)
 
 
-def _missing(problem: str, expected: list[str], root: Path, folder: Path) -> UserError:
+def _odd_to_card(name: str, folder: Path, annotations: Path, pictures: int) -> str:
+    """Return what differs from what the last check found, "" for nothing, or where there was no check."""
+    card = read_json(folder / VERIFIED) if (folder / VERIFIED).is_file() else {}
+    if name not in card:
+        return ""
+    was, size = card[name], annotations.stat().st_size
+    if size != was["annotation_bytes"]:
+        return f"{annotations} has {size:,} bytes, and had {was['annotation_bytes']:,} when it was checked"
+    if pictures < was["pictures"]:
+        return f"{pictures:,} pictures are left of the {was['pictures']:,} that were checked"
+    return ""
+
+
+def _missing(problem: str, expected: list[str], root: Path, folder: Path, family: Family) -> UserError:
     """Return the error: what is wrong in the first line, then the tree, then what is there, then the remedy."""
     lines = [problem, "expected:", *(f"  {line}" for line in expected), "found:", *_found(root, folder)]
     lines += [
         "prepare:",
+        f"  {family.command} --out {root}   checks what is there and says where the archives are",
         f"  python tools/prepare_demo.py --out {root}   the small semi-synthetic demo, in the same layout",
-        "  the real sets: docs/detectron2.md, section Data; another folder: --data-root DIR or DATA_ROOT=DIR",
+        "  another folder: --data-root DIR or DATA_ROOT=DIR",
     ]
     return UserError("\n".join(lines))
 

@@ -14,15 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pretrain.archives.reading import CLUSTER, Member, Source, basename, place
+from pretrain.archives.sources import Archive, check, stamp
 from pretrain.console import UserError, progress
 from pretrain.data.card import CARD, DataCard, check_against, read_data_card, write_data_card
-from pretrain.data.prepare.archives import Member, Source, basename
-from pretrain.data.prepare.sources import Archive, check, stamp
 from pretrain.data.prepare.subset import SPLITS, Census, some
-from pretrain.files import atomic_path, folder_size, read_json, require_free_space, write_json
+from pretrain.files import folder_size, read_json, require_free_space, write_json
 
 BEGUN = ".begun.json"  # in ROOT.partial: what it is going to be
-CLUSTER = 4096  # bytes that the end of a file takes on a disk
 
 
 @dataclass(frozen=True)
@@ -82,9 +81,9 @@ def from_table(
         UserError: An image of the table is not in the source, whether it was chosen or not.
     """
     names: dict[tuple[str, str], list[str]] = {}
-    for name, place in table.items():
-        names.setdefault(place, []).append(basename(name))
-    chosen = {place: census.add(*place, files) for place, files in names.items()}
+    for name, where in table.items():
+        names.setdefault(where, []).append(basename(name))
+    chosen = {where: census.add(*where, files) for where, files in names.items()}
     if complete:
         census.check()
     unseen = set(table)
@@ -179,19 +178,6 @@ def complete_card(out: Path, data_set: DataSet, fraction: float, seed: int) -> D
     return None
 
 
-def place(member: Member, target: Path) -> None:
-    """Write a member to `target`, unless a file of its size is there; a file on the same disk is linked, not copied."""
-    try:
-        if target.stat().st_size == member.size:
-            return
-    except FileNotFoundError:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    if member.path is not None and _linked(member.path, target):
-        return
-    with atomic_path(target, durable=False) as temporary, temporary.open("wb") as file:
-        member.copy(file)
-
-
 def require_chosen(root: Path, census: Census) -> None:
     """Raise a UserError unless the files under ROOT/{train,val}/<class>/ are those that the census chose."""
     for split, classes in census.chosen.items():
@@ -214,16 +200,6 @@ def require_chosen(root: Path, census: Census) -> None:
 def _followed(out: Path) -> Path:
     """Return where a link leads, so that the folder is made there and the link stays."""
     return out.resolve() if out.is_symlink() else out
-
-
-def _linked(path: Path, target: Path) -> bool:
-    """Make `target` a second name of the file at `path`; False where the disks do not allow it."""
-    try:
-        target.unlink(missing_ok=True)
-        os.link(path.resolve(), target)
-    except OSError:
-        return False
-    return True
 
 
 def _begin(

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as PILImage
 
+from pretrain.archives.reading import Source, in_memory
+from pretrain.archives.sources import Archive
 from pretrain.console import UserError
-from pretrain.data.prepare.archives import Source, in_memory
 from pretrain.data.prepare.arrange import DataSet, Image
-from pretrain.data.prepare.sources import Archive
 from pretrain.data.prepare.subset import Census
 
 SIDE = 32

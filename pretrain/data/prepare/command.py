@@ -6,11 +6,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from pretrain.archives.download import download
+from pretrain.archives.sources import find, missing_message
 from pretrain.console import UserError
 from pretrain.data.card import DataCard
 from pretrain.data.prepare.arrange import DataSet, arrange, complete_card
-from pretrain.data.prepare.download import download
-from pretrain.data.prepare.sources import find, missing_message
 from pretrain.data.prepare.subset import require_fraction
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from pretrain.archives.reading import Source
+from pretrain.archives.sources import Archive
 from pretrain.console import UserError
-from pretrain.data.prepare.archives import Source
 from pretrain.data.prepare.arrange import DataSet, Image, from_table
 from pretrain.data.prepare.labels import pairs
-from pretrain.data.prepare.sources import Archive
 from pretrain.data.prepare.subset import Census
 
 IMAGES, LABELS, SPLIT, CLASSES = "images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from pretrain.archives.reading import Source, basename, file_member, is_image
+from pretrain.archives.sources import UNPACKED, Archive
 from pretrain.console import UserError, warn
 from pretrain.data.card import CARD, DataCard, check_against, read_data_card, write_data_card
-from pretrain.data.prepare.archives import Source, basename, file_member, is_image
 from pretrain.data.prepare.arrange import DataSet, Image, arrange, complete_card
-from pretrain.data.prepare.sources import UNPACKED, Archive
 from pretrain.data.prepare.subset import SPLITS, Census, choose, require_fraction, some
 
 COMMAND = "python tools/prepare_folder.py"

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from scipy.io import loadmat
 
+from pretrain.archives.reading import Member, Source, basename
+from pretrain.archives.sources import Archive
 from pretrain.console import UserError
-from pretrain.data.prepare.archives import Member, Source, basename
 from pretrain.data.prepare.arrange import DataSet, Image, from_table
 from pretrain.data.prepare.labels import lines
-from pretrain.data.prepare.sources import Archive
 from pretrain.data.prepare.subset import Census
 
 META, TRUTH = "data/meta.mat", "data/ILSVRC2012_validation_ground_truth.txt"

@@ -10,10 +10,10 @@ import json
 from collections.abc import Iterator, Mapping
 from functools import partial
 
+from pretrain.archives.reading import Source, basename
+from pretrain.archives.sources import Archive
 from pretrain.console import UserError
-from pretrain.data.prepare.archives import Source, basename
 from pretrain.data.prepare.arrange import DataSet, Image, from_table
-from pretrain.data.prepare.sources import Archive
 from pretrain.data.prepare.subset import Census
 
 BUCKET = "https://ml-inat-competition-datasets.s3.amazonaws.com"

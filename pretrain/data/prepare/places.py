@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from pretrain.archives.reading import Source, basename
+from pretrain.archives.sources import Archive
 from pretrain.console import UserError
-from pretrain.data.prepare.archives import Source, basename
 from pretrain.data.prepare.arrange import DataSet, Image, from_table
 from pretrain.data.prepare.labels import pairs
-from pretrain.data.prepare.sources import Archive
 from pretrain.data.prepare.subset import Census
 
 FILES = {"train": "train_places205.csv", "val": "val_places205.csv"}

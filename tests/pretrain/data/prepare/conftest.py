@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 from prepare_layouts import LAYOUTS, Built, Colour
 
+from pretrain.archives.sources import find
 from pretrain.data.card import DataCard
 from pretrain.data.prepare.arrange import arrange
-from pretrain.data.prepare.sources import find
 
 
 @pytest.fixture(params=LAYOUTS)

@@ -10,8 +10,8 @@ import pytest
 from prepare_layouts import write_tar, write_zip
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from pretrain.archives.reading import IMAGE_SUFFIXES, Source, is_image
 from pretrain.console import UserError
-from pretrain.data.prepare.archives import IMAGE_SUFFIXES, Source, is_image
 
 FILES = {"top/a/1.jpg": b"one", "top/a/2.jpg": b"two" * 100, "top/b.txt": b""}
 

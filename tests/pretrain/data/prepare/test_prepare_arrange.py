@@ -11,11 +11,11 @@ import pytest
 from prepare_layouts import LAYOUTS, picture
 
 from pretrain import files
+from pretrain.archives import sources
+from pretrain.archives.reading import file_member
 from pretrain.console import UserError
 from pretrain.data.card import read_data_card
 from pretrain.data.prepare import arrange as arranging
-from pretrain.data.prepare import sources
-from pretrain.data.prepare.archives import file_member
 from pretrain.data.prepare.arrange import complete_card
 
 FIRST = "001.Black_footed_Albatross"

@@ -6,9 +6,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from pretrain.archives.download import download
+from pretrain.archives.sources import Archive
 from pretrain.console import UserError
-from pretrain.data.prepare.download import download
-from pretrain.data.prepare.sources import Archive
 
 CONTENT = bytes(range(256)) * 12_000  # 3 MB
 

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 from prepare_layouts import CLASSES, LAYOUTS, REAL, TRAIN, VAL, WNIDS, picture
 
+from pretrain.archives.sources import UNPACKED, find
 from pretrain.console import UserError
 from pretrain.data.card import read_data_card
 from pretrain.data.prepare.cifar import encode_png
-from pretrain.data.prepare.sources import UNPACKED, find
 
 COUNTS = {  # of the publishers' own pages
     "cifar10": (50_000, 10_000, 10),

@@ -21,8 +21,10 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from pretrain.console import UserError
+from pretrain.files import atomic_path
 
 BLOCK = 1 << 20
+CLUSTER = 4096  # bytes that the end of a file takes on a disk
 # Suffixes that torchvision's ImageFolder reads.
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
@@ -175,6 +177,29 @@ def file_member(path: Path, name: str, source: Path) -> Member:
     return Member(name, path.stat().st_size, source, lambda: path.open("rb"), path)
 
 
+def place(member: Member, target: Path) -> None:
+    """Write a member to `target`, unless a file of its size is there; a file on the same disk is linked, not copied."""
+    try:
+        if target.stat().st_size == member.size:
+            return
+    except FileNotFoundError:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    if member.path is not None and _linked(member.path, target):
+        return
+    with atomic_path(target, durable=False) as temporary, temporary.open("wb") as file:
+        member.copy(file)
+
+
+def _linked(path: Path, target: Path) -> bool:
+    """Make `target` a second name of the file at `path`; False where the disks do not allow it."""
+    try:
+        target.unlink(missing_ok=True)
+        os.link(path.resolve(), target)
+    except OSError:
+        return False
+    return True
+
+
 def _folder_members(root: Path) -> Iterator[Member]:
     for folder, folders, files in os.walk(root):
         folders.sort()
@@ -232,5 +257,5 @@ def _inside(name: str, path: Path) -> str:
 def _refusal(path: Path, name: str, what: str) -> UserError:
     return UserError(
         f"{path}: '{name}' in it is {what}, which the real archive does not have; download it again, "
-        "or unpack it yourself and give --extracted DIR"
+        "or unpack it yourself and name the folder"
     )

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pretrain.archives.reading import BLOCK, Source
 from pretrain.console import UserError, progress
-from pretrain.data.prepare.archives import BLOCK, Source
 
 UNPACKED = "not checked, unpacked before"
 

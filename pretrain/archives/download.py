@@ -9,9 +9,9 @@ from typing import IO
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+from pretrain.archives.reading import BLOCK
+from pretrain.archives.sources import Archive, checksum, require_checksum
 from pretrain.console import UserError, progress
-from pretrain.data.prepare.archives import BLOCK
-from pretrain.data.prepare.sources import Archive, checksum, require_checksum
 from pretrain.files import require_free_space
 
 SECONDS_OF_SILENCE = 60.0
