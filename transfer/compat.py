@@ -175,6 +175,22 @@ DETECTRON2_SHIMS: tuple[Callable[[Path], str | None], ...] = (
 )
 
 
+@contextmanager
+def ddp_without_gpus(applies: bool) -> Iterator[None]:
+    """Let DefaultTrainer wrap a detector on the CPU for several processes, which gloo connects.
+
+    Every version hands DistributedDataParallel the local rank as the number of a GPU; on a CPU it accepts none.
+    """
+    module = importlib.import_module("detectron2.engine.defaults")
+    original = module.create_ddp_model
+    if applies:
+        vars(module)["create_ddp_model"] = functools.partial(original, device_ids=None)
+    try:
+        yield
+    finally:
+        vars(module)["create_ddp_model"] = original
+
+
 # ---- mmcv, mmengine and MMDetection ----------------------------------------------------------------------------
 
 MMDET_REMEDY = "pip install 'mmcv-lite>=2.1,<2.2' 'mmengine>=0.10.5' 'mmdet>=3.3,<3.4' six"

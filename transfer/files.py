@@ -82,11 +82,10 @@ def save_export(converted: Converted, out_path: str | Path) -> Path:
 def _pickled(converted: Converted) -> bytes:
     """Return the pickle that Detectron2's checkpointer takes as it is.
 
-    It looks for "model" and "__author__" to tell it from a Caffe2 file, and would guess names only where
-    "matching_heuristics" is true.
+    It tells it from a Caffe2 file by "model" and "__author__"; without "matching_heuristics" it guesses no names.
     """
     arrays = {name: tensor.numpy() for name, tensor in converted.state_dict.items()}
-    return pickle.dumps({"model": arrays, "__author__": "mixup-transfer", "matching_heuristics": False}, protocol=4)
+    return pickle.dumps({"model": arrays, "__author__": "mixup-transfer"}, protocol=4)
 
 
 def read_converted(path: str | Path, target: str) -> Converted:

@@ -186,15 +186,3 @@ def accuracies():
         return 0.6 * images + 0.4 * images.flip(0), 0.6 * targets + 0.4 * targets.flip(0)
 
     return {**accuracy({"net": network}, mine, 7, fabric), **mixed_accuracy(network, mine, mix, 7, fabric)}
-
-
-def averaged_statistics():
-    """Return a batch norm's means and variances, averaged from (0, 0), (1, 1) on rank 0 and (1, 10), (3, 3) on 1."""
-    from transfer.d2.hooks import average_running_statistics  # Detectron2 takes seconds to import
-
-    rank = _fabric().global_rank
-    norm = nn.BatchNorm2d(2)
-    norm.running_mean += torch.tensor([1.0, 10.0]) * rank
-    norm.running_var *= 1 + 2 * rank
-    average_running_statistics(nn.Sequential(norm))
-    return norm.running_mean.tolist(), norm.running_var.tolist()

@@ -74,6 +74,7 @@ def test_exported_backbone_of_a_run(
     assert "res5.norm.weight" in printed  # C4's own norm is left over, and listed
     model, card = load_backbone(tmp_path / "out.safetensors")
     assert (card.classes, card.method, card.std) == (("ant", "bee"), "automix teacher", (0.25, 0.25, 0.25))
+    assert (card.stride_style, card.channel_order) == ("pytorch", "RGB")
     assert card.training == {"fine-tuned on": ["voc_2007_trainval"], "seed": 3}
     # A classifier that torchvision builds, filled by hand: the fine-tuned backbone, the start's classifier.
     start, _ = load_backbone(run / "teacher.safetensors")

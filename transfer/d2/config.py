@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +16,83 @@ from pretrain.backbones import BackboneCard
 from pretrain.console import UserError, did_you_mean
 from transfer.architectures import SWIN
 from transfer.cards import architecture_values, card_values
+from transfer.d2 import check
 
-OWN_HEAD = "Res5ROIHeadsExtraNorm"
+OWN_HEAD = check.EXTRA_NORM_HEAD
+PREPROCESSING_FROM_SCRATCH = BackboneCard(arch="", classes=())  # torchvision's, as for every start that is compared
 
 
-def load_config(
-    path: str | Path, card: BackboneCard, overrides: list[str] | None = None, check_arch: bool = True
-) -> CfgNode:
-    """Load a YAML over Detectron2's defaults, write the card's preprocessing into it, and choose the device.
+@dataclass(frozen=True)
+class Reading:
+    """A config, and what there is to say about it.
+
+    Attributes:
+        cfg: The whole config with the card's preprocessing in it; contradictions are left as they were written.
+        given: {key: where it was written, the path of the YAML or check.COMMAND_LINE}; the rest are defaults.
+        findings: The config compared with the weights and the protocol.
+        problems: A line for each contradiction.
+    """
+
+    cfg: CfgNode
+    given: dict[str, str]
+    findings: list[check.Finding]
+    problems: list[str]
+
+
+def load_config(path: str | Path, card: BackboneCard | None, overrides: list[str] | None = None) -> CfgNode:
+    """Return the config, where nothing in it contradicts the weights or the protocol; see `read_config`.
+
+    Raises:
+        UserError: As `read_config`, or for the contradictions, all of them at once.
+    """
+    reading = read_config(path, card, overrides)
+    check.refuse(reading.problems)
+    return reading.cfg
+
+
+def read_config(
+    path: str | Path,
+    card: BackboneCard | None,
+    overrides: list[str] | None = None,
+    head: str = "",
+    source: str = "CHECKPOINT",
+) -> Reading:
+    """Read a YAML over Detectron2's defaults, write the card's preprocessing into it, choose the device, and check it.
 
     Args:
         path: The YAML; `_BASE_` works as in Detectron2.
-        card: Of the weights that will be loaded; its preprocessing wins over Detectron2's defaults.
+        card: Of the weights that will be loaded, None from scratch; its preprocessing wins over Detectron2's defaults.
         overrides: KEY VALUE KEY VALUE ..., as on the command line.
-        check_arch: Whether the config's depth must be the card's.
+        head: "c4" or "fpn", which the weights were converted for; empty where it is not known.
+        source: The checkpoint that they were converted from, for the remedy.
 
     Raises:
-        UserError: An unknown key, a value of the wrong type, or a setting that contradicts the card.
+        UserError: An unknown key or a value of the wrong type.
     """
     path = Path(path)
+    cfg, given = _read(path, _pairs(overrides or []))
+    preprocessing = card_values(card or PREPROCESSING_FROM_SCRATCH)
+    for key, value in preprocessing.items():
+        if key not in given or check.same(_get(cfg, key), value):
+            cfg.merge_from_list([key, value])
+    if "MODEL.DEVICE" not in given:
+        cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+    subject = check.Subject(
+        values=_flatten(cfg),
+        given=given,
+        preprocessing=preprocessing,
+        architecture=architecture_values(card.arch) if card else {},
+        built=head_of(cfg),
+        weights=f"{card.arch}, {card.method or 'no method'}" if card else "",
+        head=head,
+        convert=f"python tools/convert_to_d2.py {source} OUT.pth",
+    )
+    found = check.findings(subject)
+    return Reading(cfg, given, found, check.problems(found, given, path))
+
+
+def _read(path: Path, pairs: dict[str, str]) -> tuple[CfgNode, dict[str, str]]:
+    """Return the config and {key: where it was written}; a key or value that Detectron2 does not know is refused."""
     if not path.is_file():
         raise UserError(f"{path}: no such config; the ready ones are under configs/d2 and configs/quickstart")
     cfg = _defaults()
@@ -42,11 +101,10 @@ def load_config(
         written = _flatten(CfgNode.load_yaml_with_base(str(path)))
     except (yaml.YAMLError, OSError) as error:
         raise UserError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())})") from error
-    pairs = _pairs(overrides or [])
-    for where, keys in ((str(path), list(written)), ("command line", list(pairs))):
-        for key in keys:
-            if key not in known:
-                raise UserError(f"{where}: unknown key {key}{did_you_mean(key, known)}")
+    given = dict.fromkeys(written, str(path)) | dict.fromkeys(pairs, check.COMMAND_LINE)
+    for key, place in given.items():
+        if key not in known:
+            raise UserError(f"{place}: unknown key {key}{did_you_mean(key, known)}")
     try:
         cfg.merge_from_file(str(path))
     except (ValueError, AssertionError) as error:
@@ -56,18 +114,7 @@ def load_config(
             cfg.merge_from_list([key, value])
         except (ValueError, AssertionError) as error:
             raise UserError(f"command line: {key} {value}: {' '.join(str(error).split())}") from error
-    explicit = {*written, *pairs}
-    for key, value in card_values(card).items():
-        if key in explicit and not _same(_get(cfg, key), value):
-            raise UserError(
-                f"{path}: {key} is {_get(cfg, key)}, but the weights ({card.arch}, {card.method or 'no method'}) were "
-                f"trained with {value}; take it out of the config"
-            )
-        cfg.merge_from_list([key, value])
-    if "MODEL.DEVICE" not in explicit:
-        cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-    _check(cfg, path, card if check_arch else None)
-    return cfg
+    return cfg, given
 
 
 def backbone_config(card: BackboneCard, head: str) -> CfgNode:
@@ -79,7 +126,7 @@ def backbone_config(card: BackboneCard, head: str) -> CfgNode:
     cfg.MODEL.BACKBONE.FREEZE_AT = 0
     if head == "fpn":
         stages = ["res2", "res3", "res4", "res5"]
-        cfg.MODEL.BACKBONE.NAME = "build_swin_t_fpn_backbone" if card.arch == SWIN else "build_resnet_fpn_backbone"
+        cfg.MODEL.BACKBONE.NAME = check.SWIN_BACKBONE if card.arch == SWIN else "build_resnet_fpn_backbone"
         cfg.MODEL.RESNETS.OUT_FEATURES = stages
         cfg.MODEL.FPN.IN_FEATURES = stages
         cfg.MODEL.ANCHOR_GENERATOR.SIZES = [[32], [64], [128], [256], [512]]
@@ -122,30 +169,6 @@ def _defaults() -> CfgNode:
     return cfg
 
 
-def _check(cfg: CfgNode, path: Path, card: BackboneCard | None) -> None:
-    resnets = cfg.MODEL.RESNETS
-    if card:
-        wanted = architecture_values(card.arch)
-        if wrong := {key: value for key, value in wanted.items() if _get(cfg, key) != value}:
-            built = ", ".join(f"{key} {_get(cfg, key)}" for key in wrong)
-            remedy = " ".join(f"{key} {value}" for key, value in wrong.items())
-            raise UserError(f"{path}: it builds another network ({built}) than the weights', {card.arch}; set {remedy}")
-    if cfg.SOLVER.OPTIMIZER not in ("SGD", "ADAMW"):
-        raise UserError(f"{path}: SOLVER.OPTIMIZER is {cfg.SOLVER.OPTIMIZER}; it can be SGD or ADAMW")
-    if cfg.MODEL.WEIGHTS:
-        raise UserError(f"{path}: MODEL.WEIGHTS is set; weights come by --weights, where every tensor is checked")
-    if head_of(cfg) == "c4" and resnets.DEPTH < 50 and cfg.MODEL.ROI_HEADS.NAME == "Res5ROIHeads":
-        raise UserError(
-            f"{path}: Detectron2's Res5ROIHeads builds Bottleneck blocks, which resnet{resnets.DEPTH} does not have; "
-            f"set MODEL.ROI_HEADS.NAME {OWN_HEAD}"
-        )
-    if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
-        raise UserError(
-            f"{path}: DATALOADER.SAMPLER_TRAIN {cfg.DATALOADER.SAMPLER_TRAIN} cannot be resumed exactly; "
-            "use TrainingSampler"
-        )
-
-
 def _pairs(overrides: list[str]) -> dict[str, str]:
     if len(overrides) % 2:
         raise UserError(f"command line: settings are KEY VALUE pairs, and {overrides[-1]} has no partner")
@@ -168,10 +191,3 @@ def _get(cfg: CfgNode, key: str) -> Any:
     for part in key.split("."):
         value = value[part]
     return value
-
-
-def _same(found: Any, wanted: Any) -> bool:
-    """Compare numbers within rounding (123.675 against 255 x 0.485), anything else exactly."""
-    if isinstance(wanted, list):
-        return len(found) == len(wanted) and all(abs(a - b) < 1e-3 for a, b in zip(found, wanted, strict=True))
-    return bool(found == wanted)

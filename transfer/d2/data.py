@@ -95,13 +95,17 @@ class TrainLoader:
     def __iter__(self) -> Iterator[list[dict[str, Any]]]:
         wide = [self._grouping and picture["width"] > picture["height"] for picture in self._dicts]
         batches = batch_positions(wide, self._batch, self._seed, comm.get_rank(), comm.get_world_size(), self.start)
-        yield from DataLoader(
+        loader = DataLoader(
             self._pictures,
             batch_sampler=batches,
             num_workers=self._workers,
             collate_fn=_as_list,
             generator=torch.Generator(),  # else it draws from torch's global one, in whichever iteration it starts
         )
+        try:
+            yield from loader
+        except UserError as error:  # a worker's comes with its traceback before it
+            raise UserError(str(error).rpartition("pretrain.console.UserError: ")[2].strip()) from error
 
 
 class SeededPictures(Dataset[dict[str, Any]]):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.engine import HookBase, hooks
 from detectron2.utils import comm
 from fvcore.nn.precise_bn import get_bn_modules
-from torch import distributed, nn
+from torch import Tensor, distributed, nn
 
 from pretrain.console import progress
 from pretrain.files import atomic_path, write_text
@@ -99,22 +99,53 @@ class PreciseStatistics(hooks.PreciseBN):
 
     def update_stats(self) -> None:
         self._data_iter = (self._counted(batch) for batch in self._data_loader)
-        super().update_stats()
-        average_running_statistics(self._model)
+        with samples_seen(self._model) as seen:
+            super().update_stats()
+        pool_running_statistics(seen)
 
     def _counted(self, batch: Any) -> Any:
         self._advance(1, note="norm statistics")
         return batch
 
 
-def average_running_statistics(model: nn.Module) -> None:
-    """Replace each BatchNorm's running mean and variance by their average over the ranks."""
-    if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
+@contextmanager
+def samples_seen(model: nn.Module) -> Iterator[dict[nn.Module, int]]:
+    """Yield {BatchNorm in training mode: number of values a channel that went through it inside the block}."""
+    seen = dict.fromkeys(get_bn_modules(model), 0)
+
+    def count(norm: nn.Module, inputs: tuple[Tensor]) -> None:
+        seen[norm] += inputs[0].numel() // inputs[0].shape[1]
+
+    handles = [norm.register_forward_pre_hook(count) for norm in seen]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def pool_running_statistics(seen: Mapping[nn.Module, int]) -> None:
+    """Replace each BatchNorm's running mean and variance by those of the samples of all ranks together.
+
+    With n_r samples, mean m_r and variance v_r on rank r, and n = sum n_r:
+    mean = sum n_r m_r / n, variance = sum n_r (v_r + m_r^2) / n - mean^2, in float64. The ranks' means spread, so their
+    variances alone would average to less than the whole. fvcore's estimator does the same with the batches of a rank
+    (Wu and Johnson, "Rethinking Batch in BatchNorm", arXiv:2105.07576, appendix).
+
+    Args:
+        seen: {BatchNorm: number of samples a channel behind this rank's statistics}, in the same order on every rank.
+    """
+    if comm.get_world_size() == 1:
         return
-    for norm in get_bn_modules(model):
-        for statistic in (norm.running_mean, norm.running_var):
-            distributed.all_reduce(statistic)
-            statistic /= distributed.get_world_size()
+    for norm, number in seen.items():
+        own = dict(norm.named_buffers())
+        mean, variance = own["running_mean"].double(), own["running_var"].double()
+        sums = torch.stack([torch.ones_like(mean), mean, variance + mean.square()]) * number
+        distributed.all_reduce(sums)
+        total, mean, square = sums[0], sums[1] / sums[0], sums[2] / sums[0]
+        if total.min() > 0:
+            own["running_mean"].copy_(mean)
+            own["running_var"].copy_(square - mean.square())
 
 
 class EvaluateWhenDone(hooks.EvalHook):

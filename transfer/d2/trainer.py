@@ -8,6 +8,7 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+import torch
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, HookBase, hooks
 from detectron2.solver.build import get_default_optimizer_params
@@ -17,8 +18,9 @@ from fvcore.nn.precise_bn import get_bn_modules
 from torch import nn
 from torch.optim import AdamW, Optimizer
 
-from pretrain.console import UserError
+from pretrain.console import UserError, first_few
 from pretrain.files import require_free_space
+from transfer.compat import ddp_without_gpus
 from transfer.d2.data import TrainLoader
 from transfer.d2.evaluation import evaluate
 from transfer.d2.hooks import EvaluateWhenDone, PreciseStatistics, Progress, SafeCheckpointer, SeedEachStep
@@ -38,7 +40,8 @@ class Trainer(DefaultTrainer):
 
     def __init__(self, cfg: CfgNode) -> None:
         self.results: dict[str, dict[str, float]] = {}
-        super().__init__(cfg)
+        with ddp_without_gpus(cfg.MODEL.DEVICE == "cpu"):
+            super().__init__(cfg)
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> Optimizer:
@@ -82,8 +85,17 @@ class Trainer(DefaultTrainer):
         ]
 
     def resume(self) -> None:
-        """Go on from the last checkpoint in OUTPUT_DIR, as if the run had never stopped."""
+        """Go on from the last checkpoint in OUTPUT_DIR, as if the run had never stopped.
+
+        Raises:
+            UserError: The machines of the run do not see the same checkpoint.
+        """
         self.resume_or_load(resume=True)
+        if len(starts := set(comm.all_gather(self.start_iter))) > 1:
+            raise UserError(
+                f"{self.cfg.OUTPUT_DIR}: the machines would begin at different iterations "
+                f"({first_few(sorted(starts))}); --output must be one folder that all of them share"
+            )
         self._trainer.data_loader.start = self.start_iter
         if comm.is_main_process():
             _forget_after(Path(self.cfg.OUTPUT_DIR, "metrics.json"), self.start_iter)
@@ -100,7 +112,8 @@ class Trainer(DefaultTrainer):
         """Train to the end and evaluate.
 
         Raises:
-            UserError: The loss is no longer a finite number, or the disk cannot hold the checkpoints.
+            UserError: The loss is no longer a finite number, the GPU's memory does not suffice, or the disk cannot
+                hold the checkpoints.
         """
         if comm.is_main_process():
             self._require_space()
@@ -112,6 +125,12 @@ class Trainer(DefaultTrainer):
                 f"{self.cfg.OUTPUT_DIR}: the loss became infinite or NaN at iteration {self.iter}; lower "
                 f"SOLVER.BASE_LR (now {solver.BASE_LR}) or lengthen SOLVER.WARMUP_ITERS (now {solver.WARMUP_ITERS}) "
                 "and start again in an empty --output"
+            ) from error
+        except torch.cuda.OutOfMemoryError as error:
+            images = self.cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
+            raise UserError(
+                f"{self.cfg.OUTPUT_DIR}: the GPU's memory does not hold iteration {self.iter} with {images} images a "
+                "GPU; the same command with more --num-gpus goes on, a new run can take fewer images by --scale-to"
             ) from error
 
     def _evaluate(self) -> dict[str, dict[str, float]]:
@@ -131,7 +150,9 @@ class Trainer(DefaultTrainer):
 
 
 def loss_curve(metrics: Path, points: int = 500) -> list[tuple[int, float]]:
-    """Return (iteration, total loss) of metrics.json, thinned to about `points` points."""
+    """Return (iteration, total loss) of metrics.json, thinned to about `points` points; none where it is not there."""
+    if not metrics.is_file():
+        return []
     lines = [json.loads(line) for line in metrics.read_text().splitlines()]
     curve = [(int(line["iteration"]), round(float(line["total_loss"]), 4)) for line in lines if "total_loss" in line]
     return curve[:: max(1, len(curve) // points)]

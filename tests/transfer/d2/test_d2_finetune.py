@@ -68,7 +68,7 @@ def test_frameworks_chatter_stays_in_the_log(whole: Path, job: Job, capfd: pytes
 
 
 def test_finished_run_is_not_repeated(whole: Path, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "launch", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(room.launch, "run", lambda *_, **__: pytest.fail("trained again"))
     assert finetune(replace(job, output=whole, draw=2))["iterations"] == 6
 
 
@@ -105,13 +105,49 @@ def test_killed_run_goes_on_exactly(whole: Path, job: Job, tmp_path: Path, monke
     assert not list(tmp_path.glob(".*"))
 
 
-def test_folder_of_another_run_is_refused(whole: Path, job: Job) -> None:
+def begun_by_torchrun(patch: pytest.MonkeyPatch, rank: int, world: int) -> None:
+    """Set what torchrun would set; nothing here gets as far as meeting the other processes."""
+    values = {"TORCHELASTIC_RUN_ID": "x", "RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
+    for name, value in values.items():
+        patch.setenv(name, str(value))
+
+
+def test_folder_of_another_run_is_refused(whole: Path, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="another seed"):
         finetune(replace(job, output=whole, seed=4))
     with pytest.raises(UserError, match="another start"):
         finetune(replace(job, output=whole, weights=None))
     with pytest.raises(UserError, match=r"another SOLVER\.BASE_LR \(0\.0005, now 0\.5\).*--resume"):
         finetune(replace(job, output=whole, overrides=[*SMALL, "SOLVER.BASE_LR", "0.5"]))
+    begun_by_torchrun(monkeypatch, rank=0, world=2)
+    with pytest.raises(UserError, match=r"another world size \(1, now 2\).*--resume"):
+        finetune(replace(job, output=whole))
+
+
+def test_only_the_first_process_writes(whole: Path, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second claims a new folder and a finished one: it leaves nothing in the first and returns nothing."""
+    begun_by_torchrun(monkeypatch, rank=1, world=2)
+    monkeypatch.setattr(room.launch, "run", lambda *_, **__: None)
+    assert finetune(replace(job, output=tmp_path / "run")) == {}
+    assert not (tmp_path / "run").exists()
+    before = {path: path.read_bytes() for path in whole.glob("*.json")}
+    assert finetune(replace(job, output=whole, resume=True)) == {}
+    assert {path: path.read_bytes() for path in whole.glob("*.json")} == before
+
+
+def test_memory_that_does_not_suffice_is_one_line(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_step(trainer: transfer.d2.trainer.Trainer) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(transfer.d2.trainer.Trainer, "run_step", run_step)
+    with pytest.raises(UserError, match=r"does not hold iteration 0 with 2 images a GPU; .*--scale-to"):
+        finetune(replace(job, output=tmp_path))
+
+
+def test_machines_without_a_common_folder_are_told(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer.d2.trainer.comm, "all_gather", lambda start: [start, start + 4])
+    with pytest.raises(UserError, match=r"different iterations \(0, 4\); --output must be one folder"):
+        finetune(replace(job, output=tmp_path))
 
 
 def test_loss_that_is_no_number_stops_the_run(job: Job, tmp_path: Path) -> None:
@@ -123,20 +159,21 @@ def test_loss_that_is_no_number_stops_the_run(job: Job, tmp_path: Path) -> None:
 def test_what_can_be_known_before_is_said_before(job: Job, tmp_path: Path) -> None:
     mine = replace(job, output=tmp_path / "run")
     c4 = save(convert(randomised("resnet18"), "detectron2", head="c4"), tmp_path / "c4.pth")
-    with pytest.raises(UserError, match=r"converted with --head c4, but .* builds a fpn detector; .*--head fpn"):
+    with pytest.raises(UserError, match=r"an FPN detector, but .* converted with --head c4; .*--head fpn"):
         finetune(replace(mine, weights=c4))
     with pytest.raises(UserError, match="voc_2007_trainval: .* is not there"):
         finetune(replace(mine, data_root=tmp_path))
     with pytest.raises(UserError, match="no checkpoint to evaluate"):
         finetune(replace(mine, eval_only=True))
     if not torch.cuda.is_available():
-        with pytest.raises(UserError, match="--num-gpus 8: torch sees no GPU"):
-            finetune(replace(mine, num_gpus=8))
+        with pytest.raises(UserError, match="--num-gpus 2: torch sees no GPU"):
+            finetune(replace(mine, num_gpus=2))
     assert not (tmp_path / "run").exists()
 
 
 def test_only_the_backbone_is_loaded(job: Job) -> None:
-    cfg, converted = room.prepare(job)
+    plan = room.prepare(job)
+    cfg, converted = plan.cfg, plan.converted
     assert converted is not None
     torch.manual_seed(0)
     model = build_model(cfg)

@@ -1,0 +1,117 @@
+"""Another number of images in a step: the linear scaling rule, stated, and what small batches do to BatchNorm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from detectron2.config import CfgNode
+from rich.table import Column, Table
+
+from transfer.d2.check import COMMAND_LINE
+
+BATCH, RATE = "SOLVER.IMS_PER_BATCH", "SOLVER.BASE_LR"
+STEPS = "SOLVER.STEPS"
+# Counted in iterations: so many more of them see the same number of images in smaller steps.
+ITERATIONS = ("SOLVER.MAX_ITER", "SOLVER.WARMUP_ITERS", "SOLVER.CHECKPOINT_PERIOD", "TEST.EVAL_PERIOD")
+PRECISE_PASSES = "TEST.PRECISE_BN.NUM_ITER"
+SCALED = (BATCH, RATE, STEPS, *ITERATIONS, PRECISE_PASSES)
+
+
+@dataclass(frozen=True)
+class Change:
+    """A setting before and after the scaling."""
+
+    key: str
+    before: Any
+    after: Any
+
+
+def scale_to(cfg: CfgNode, images: int) -> list[Change]:
+    """Change the config, in place, to steps of `images` images: the same passes over the data at the same schedule.
+
+    The learning rate grows with the batch, the iterations shrink (Goyal et al., arXiv:1706.02677), rounded as in
+    Detectron2's DefaultTrainer.auto_scale_workers; what is not 0 stays at 1 at least. A step of another size is
+    another step all the same, and its results do not belong into one mean with the config's own.
+
+    Returns:
+        Every setting that the rule speaks of, in the order in which they are told.
+    """
+    scale = images / cfg.SOLVER.IMS_PER_BATCH
+    if scale == 1:
+        return []
+
+    def iterations(number: int) -> int:
+        return max(1, round(number / scale)) if number > 0 else number
+
+    before = {key: _get(cfg, key) for key in SCALED}
+    after: dict[str, Any] = {key: iterations(before[key]) for key in (*ITERATIONS, PRECISE_PASSES)}
+    after |= {BATCH: images, RATE: before[RATE] * scale, STEPS: tuple(iterations(step) for step in before[STEPS])}
+    for key, value in after.items():
+        cfg.merge_from_list([key, value])
+    return [Change(key, before[key], after[key]) for key in SCALED]
+
+
+def scaling_problems(images: int, given: Mapping[str, str]) -> list[str]:
+    """Return a line for each setting that --scale-to would overwrite although the command line sets it."""
+    if images < 1:
+        return [f"--scale-to {images}: a step needs at least one image"]
+    return [
+        f"{COMMAND_LINE}: {key} contradicts --scale-to {images}, which computes it from the config; leave one of the "
+        "two out"
+        for key in SCALED
+        if given.get(key) == COMMAND_LINE
+    ]
+
+
+def as_table(changes: Iterable[Change]) -> Table:
+    """Return the scaling as a table for the terminal."""
+    table = Table("linear scaling", Column("config", justify="right"), Column("this run", justify="right"))
+    for change in changes:
+        table.add_row(change.key, _told(change.before), _told(change.after))
+    return table
+
+
+def batch_problems(cfg: CfgNode, ranks: int) -> list[str]:
+    """Return a line where the images of a step cannot be dealt out to the ranks, or the ranks cannot share a norm."""
+    images, lines = cfg.SOLVER.IMS_PER_BATCH, []
+    if images % ranks:
+        lines.append(f"{BATCH} is {images}, which cannot be divided among {ranks} processes")
+    if ranks > 1 and cfg.MODEL.DEVICE == "cpu":
+        synchronised = [key for key in _norm_keys(cfg) if _get(cfg, key) in ("SyncBN", "nnSyncBN")]
+        lines += [
+            f"{key} is {_get(cfg, key)}, which torch has for GPUs only; on {ranks} CPU processes set {key} naiveSyncBN"
+            for key in synchronised
+        ]
+    return lines
+
+
+def batch_warnings(cfg: CfgNode, ranks: int) -> list[str]:
+    """Return a line for each norm whose statistics in training rest on fewer images than the protocol's."""
+    each, lines = cfg.SOLVER.IMS_PER_BATCH // ranks, []
+    for key in _norm_keys(cfg):
+        norm = _get(cfg, key)
+        if norm == "BN" and ranks > 1:
+            lines.append(
+                f"{key} is BN: each of {ranks} processes normalises by its own {each} of "
+                f"{cfg.SOLVER.IMS_PER_BATCH} images; the protocol's SyncBN takes all of them"
+            )
+        elif norm in ("BN", "SyncBN", "nnSyncBN", "naiveSyncBN") and each < 2:
+            lines.append(f"{key} is {norm} and a process has {each} image a step: batch statistics of so few are noise")
+    return lines
+
+
+def _norm_keys(cfg: CfgNode) -> list[str]:
+    return ["MODEL.RESNETS.NORM", *(["MODEL.FPN.NORM"] if "fpn" in cfg.MODEL.BACKBONE.NAME else [])]
+
+
+def _get(cfg: CfgNode, key: str) -> Any:
+    value: Any = cfg
+    for part in key.split("."):
+        value = value[part]
+    return value
+
+
+def _told(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
