@@ -23,7 +23,7 @@ from transfer.d2.draw import draw_detections
 from transfer.d2.evaluation import evaluate
 from transfer.d2.job import Job, Plan, identity, make_plan, prepare
 from transfer.d2.trainer import Trainer, loss_curve
-from transfer.d2.weights import load_exact
+from transfer.d2.weights import load_detector, load_exact
 
 LOGGERS = ("detectron2", "fvcore", "py.warnings")
 DRAWN = "detections"  # folder below the output
@@ -134,7 +134,7 @@ def _work(job: Job) -> None:
     seed_all_rng(job.seed)
     trainer = Trainer(cfg)
     if job.checkpoint:
-        trainer.start_iter = _load_detector(_bare(trainer.model), job.checkpoint)
+        trainer.start_iter = load_detector(_bare(trainer.model), job.checkpoint)
     else:
         if plan.converted:
             number = load_exact(_bare(trainer.model), plan.converted.state_dict, str(job.weights))
@@ -150,29 +150,6 @@ def _work(job: Job) -> None:
         if trainer.results:
             write_json(output / results_name(job), _results(job, plan, trainer))
     comm.synchronize()  # the results are there
-
-
-def _load_detector(model: torch.nn.Module, path: Path) -> int:
-    """Load a whole detector from a checkpoint of a run; return the number of iterations behind it.
-
-    Raises:
-        UserError: It is no such checkpoint, or one of another detector.
-    """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        weights, iterations = content["model"], int(content["iteration"]) + 1
-    except Exception as error:  # whatever torch says of a file that is none of its own
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: not a checkpoint of this tool's runs ({reason})") from error
-    own = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    other = {name: tensor.shape for name, tensor in weights.items()}
-    if differing := [name for name in {**own, **other} if own.get(name) != other.get(name)]:
-        raise UserError(
-            f"{path}: another detector than the config builds; {len(differing)} tensors differ, the first "
-            f"{differing[0]}"
-        )
-    model.load_state_dict(weights)
-    return iterations
 
 
 def _results(job: Job, plan: Plan, trainer: Trainer) -> dict[str, Any]:
