@@ -112,6 +112,8 @@ def test_refusals(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     detector = read_source(run / "model_final.pth")
     with pytest.raises(UserError, match="no classifier in it"):
         with_classifier(detector, detector)
+    foreign = with_classifier(detector, read_source(randomised("resnet18")))  # a file that names no classes
+    assert foreign.card.classes == tuple("0123456789")
     with pytest.raises(UserError, match="it is resnet34, and .* is resnet18"):
         with_classifier(detector, read_source(randomised("resnet34")))
     values = yaml.safe_load((run / "config.yaml").read_text())

@@ -15,6 +15,7 @@ from pretrain.backbones import BackboneCard
 from pretrain.console import UserError
 from transfer import command
 from transfer.convert import Converted, convert
+from transfer.networks import stage_features
 from transfer.verify import normalise, verify
 
 STAGES = {"layer1", "layer2", "layer3", "layer4"}
@@ -108,6 +109,18 @@ def test_tensor_that_would_stay_random_is_refused(source: dict, converted: Conve
         verify(
             source, replace(converted, state_dict=converted.state_dict | {"backbone.x": torch.zeros(1)}), "detectron2"
         )
+
+
+@pytest.mark.parametrize("library", ["torchvision", "timm"])
+def test_library_that_is_not_filled_is_refused(source: dict, library: str) -> None:
+    card, images, name = BackboneCard(arch="resnet18", classes=()), torch.zeros(1, 3, 64, 64), "layer3.0.conv1.weight"
+    lacking = {other: tensor for other, tensor in source.items() if other != name}
+    with pytest.raises(UserError, match=f"{library} resnet18: no exact fit: {name}"):
+        stage_features(library, card, lacking, images)
+    with pytest.raises(UserError, match="no exact fit: layer5.weight"):
+        stage_features(library, card, {**source, "layer5.weight": torch.zeros(1)}, images)
+    with pytest.raises(UserError, match="size mismatch for layer3.0.conv1.weight"):
+        stage_features(library, card, {**source, name: torch.zeros(1)}, images)
 
 
 def test_not_a_number_does_not_pass(source: dict, converted: Converted) -> None:
