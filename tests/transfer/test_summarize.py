@@ -335,3 +335,12 @@ def test_command_line(tmp_path: Path) -> None:
     cell = json.loads((tmp_path / "out.json").read_text())["tables"][0]["rows"][1]["cells"]["VOC mAP (AP50)"]
     assert (cell["paper"], cell["n"], round(cell["difference_from_paper"], 2)) == (82.4, 3, 0.17)
     assert "| automix teacher | 82.57 ± 0.15, n = 3; paper 82.4, +0.17 |" in (tmp_path / "out.md").read_text()
+
+
+def test_columns_without_a_test_share_a_row(tmp_path: Path) -> None:
+    """One seed each: three columns, one reason, one line in print; each column for itself in JSON."""
+    write(tmp_path, "vanilla", 0, 81.0)
+    write(tmp_path, "mixup", 0, 82.0)
+    lines = [line for line in as_markdown(tables(tmp_path), {}).splitlines() if "no test" in line]
+    assert [line.split(" | ")[0] for line in lines] == ["| AP, AP50, AP75"]
+    assert [one["column"] for one in as_json(tables(tmp_path), {})["tables"][0]["comparisons"]] == ["AP", "AP50", "AP75"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -122,13 +123,18 @@ def _cell_text(cell: Cell | None, separator: str) -> str:
 
 
 def _test_rows(table: Table) -> list[list[str]]:
+    """Return a row for each test, and one for all columns that lack one for the same reason."""
     rows = []
+    lacking: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for one in table.comparisons:
-        figures = ["-"] * 4
-        if one.test:
-            interval = f"{one.test.low:+.2f} to {one.test.high:+.2f}"
-            figures = [f"{one.test.difference:+.2f}", interval, f"{one.test.p:.3g}", f"{one.p_holm:.3g}"]
+        if one.test is None:
+            lacking[one.start, one.baseline, one.verdict].append(one.column)
+            continue
+        interval = f"{one.test.low:+.2f} to {one.test.high:+.2f}"
+        figures = [f"{one.test.difference:+.2f}", interval, f"{one.test.p:.3g}", f"{one.p_holm:.3g}"]
         rows.append([one.column, one.start, one.baseline, *figures, one.verdict])
+    for (start, baseline, verdict), columns in lacking.items():
+        rows.append([", ".join(columns), start, baseline, *["-"] * 4, verdict])
     return rows
 
 
