@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import timm
@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from pretrain.backbones import BackboneCard
 from pretrain.console import UserError
 from transfer.architectures import CONSTANTS, COUNTER, SWIN
-
-STAGES = ("layer1", "layer2", "layer3", "layer4")
+from transfer.stages import STAGES, recorded
 
 
 @torch.no_grad()
@@ -106,22 +105,3 @@ def _swin_stages(model: Any, images: Tensor) -> dict[str, Tensor]:
     else:
         modules = {"stem": model.patch_embed, **dict(zip(STAGES, model.layers))}
     return recorded({**modules, "norm": model.norm}, lambda: model(images), lambda out: out.permute(0, 3, 1, 2))
-
-
-def recorded(
-    modules: Mapping[str, nn.Module], run: Callable[[], Any], read: Callable[[Any], Tensor]
-) -> dict[str, Tensor]:
-    """Run a network and return {name: what `read` makes of the module's output} for the modules."""
-    found: dict[str, Tensor] = {}
-
-    def keep(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            found[name] = read(output)
-
-        return hook
-
-    handles = [module.register_forward_hook(keep(name)) for name, module in modules.items()]
-    run()
-    for handle in handles:
-        handle.remove()
-    return found

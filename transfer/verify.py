@@ -23,7 +23,8 @@ from transfer.architectures import SWIN
 from transfer.convert import Converted
 from transfer.files import read_converted
 from transfer.layouts import Source, read_source
-from transfer.networks import STAGES, stage_features
+from transfer.networks import stage_features
+from transfer.stages import STAGES
 
 # OpenMMLab's Swin transformers merge patches in another order than all others, so that no sum of theirs can be equal to
 # the last bit. There both sides run in float64, whose rounding is 1e-16, and may differ by this.

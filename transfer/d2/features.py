@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pretrain.backbones import BackboneCard
 from transfer.d2.config import backbone_config
 from transfer.d2.weights import load_exact
-from transfer.networks import STAGES
+from transfer.stages import STAGES
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from detectron2.modeling.backbone.fpn import FPN, LastLevelMaxPool
 from torch import Tensor, nn
 
 from pretrain.console import UserError
-from transfer.networks import STAGES, recorded
+from transfer.stages import STAGES, recorded
 
 
 def build_swin() -> Any:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pretrain.console import UserError
 from transfer.architectures import CONSTANTS, COUNTER, SWIN
-from transfer.networks import STAGES, recorded
+from transfer.stages import STAGES, recorded
 
 BACKBONE = "backbone."
 SHARED_HEAD = "roi_head.shared_head."
