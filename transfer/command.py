@@ -34,6 +34,7 @@ def convert_command(target: str, description: str = "") -> None:
     parser.add_argument("--head", choices=HEADS, help="detector the names are for (default: c4, for Swin fpn)")
     args = parser.parse_args()
 
+    _keep_apart(args.checkpoint, args.out)
     source = read_source(args.checkpoint, args.arch, args.branch, args.trust)
     converted = convert(source, target, head=args.head)
     verification = report(source, converted, args.no_verify)
@@ -56,6 +57,7 @@ def convert_back_command(description: str) -> None:
 
     if args.out.suffix not in (".safetensors", ".pth"):
         raise UserError(f"{args.out}: it ends in .safetensors or .pth")
+    _keep_apart(args.checkpoint, args.out)
     source = read_source(args.checkpoint, branch=args.branch, trust=args.trust)
     if args.classifier:
         source = with_classifier(source, read_source(args.classifier, trust=args.trust))
@@ -67,6 +69,13 @@ def convert_back_command(description: str) -> None:
     else:
         path = save(converted, args.out, asdict(verification) if verification else None)
     Console(highlight=False, soft_wrap=True).print(f"{path} and {path.with_suffix('.json').name} written")
+
+
+def _keep_apart(checkpoint: Path, out: Path) -> None:
+    """Raise a UserError where the files to be written would replace the checkpoint, or come to stand for its card."""
+    if checkpoint.with_suffix("").resolve() == out.with_suffix("").resolve():
+        card = out.with_suffix(".json")
+        raise UserError(f"{out}: {card.name} would pass for the card of {checkpoint.name}; choose another name")
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:

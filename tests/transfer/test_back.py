@@ -14,7 +14,7 @@ from networks import randomised
 
 from pretrain.backbones import BackboneCard, build_backbone, export_backbone, load_backbone
 from pretrain.console import UserError
-from transfer.command import convert_back_command
+from transfer.command import convert_back_command, convert_command
 from transfer.convert import convert, with_classifier
 from transfer.files import save
 from transfer.layouts import read_source
@@ -124,6 +124,23 @@ def test_refusals(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(UserError, match=r"config\.yaml: not the config of a fine-tuned detector of a known backbone"):
         read_source(tmp_path / "model_final.pth")
     assert not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize("out", ["teacher.pth", "teacher.safetensors", "sub/../teacher.pkl"])
+def test_card_of_the_source_is_not_replaced(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    (tmp_path / "sub").mkdir()
+    for name in ("teacher.safetensors", "teacher.json"):
+        (tmp_path / name).write_bytes((run / name).read_bytes())
+    arguments = ["convert_to_d2.py", str(tmp_path / "teacher.safetensors"), str(tmp_path / out)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(UserError, match=r"teacher\.json would pass for the card of teacher\.safetensors; choose"):
+        convert_command("detectron2")
+    if not out.endswith(".pkl"):
+        with pytest.raises(UserError, match=r"teacher\.json would pass for the card"):
+            command(monkeypatch, tmp_path / "teacher.safetensors", tmp_path / out)
+    assert (tmp_path / "teacher.json").read_bytes() == (run / "teacher.json").read_bytes()
 
 
 def test_converted_file_brings_its_card(tmp_path: Path) -> None:
