@@ -23,6 +23,19 @@ _DETECTORS = {"c4": "res5 in the RoI head (C4)", "fpn": "all stages under backbo
 TOOLS = {"detectron2": "tools/convert_to_d2.py", "mmdet": "tools/convert_to_mmdet.py"}
 
 
+def out_file(out_path: str | Path) -> Path:
+    """Return the path of the converted weights: .pth is added where it has no ending.
+
+    Raises:
+        UserError: Its ending is none of the formats.
+    """
+    path = Path(out_path)
+    path = path if path.suffix else path.with_suffix(".pth")
+    if path.suffix not in FORMATS:
+        raise UserError(f"{path}: the converted file ends in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
+    return path
+
+
 def save(converted: Converted, out_path: str | Path, verification: dict[str, Any] | None = None) -> Path:
     """Write the weights and OUT.json (card, target, head, source), for Detectron2 also OUT.yaml; each atomically.
 
@@ -35,10 +48,7 @@ def save(converted: Converted, out_path: str | Path, verification: dict[str, Any
     Returns:
         The path of the weights.
     """
-    path = Path(out_path)
-    path = path if path.suffix else path.with_suffix(".pth")
-    if path.suffix not in FORMATS:
-        raise UserError(f"{path}: the converted file ends in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
+    path = out_file(out_path)
     with atomic_path(path) as temporary:
         if path.suffix == ".pth":
             torch.save(converted.state_dict, temporary)

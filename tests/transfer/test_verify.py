@@ -144,6 +144,9 @@ def test_command_line_fails_and_writes_nothing(
 
     source = randomised("resnet18")
     torch.save({"state_dict": source}, tmp_path / "source.pth")
+    monkeypatch.setattr(sys, "argv", ["convert_to_d2.py", str(tmp_path / "nowhere.pth"), str(tmp_path / "out.onnx")])
+    with pytest.raises(UserError, match=r"out\.onnx: the converted file ends in"):  # before anything is read
+        command.convert_command("detectron2")
     monkeypatch.setattr(sys, "argv", ["convert_to_d2.py", str(tmp_path / "source.pth"), str(tmp_path / "out.pth")])
     right = transfer.d2.config.card_values
     with monkeypatch.context() as patch:
