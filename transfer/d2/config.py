@@ -18,7 +18,6 @@ from transfer.architectures import SWIN
 from transfer.cards import architecture_values, card_values
 from transfer.d2 import check
 
-OWN_HEAD = check.EXTRA_NORM_HEAD
 PREPROCESSING_FROM_SCRATCH = BackboneCard(arch="", classes=())  # torchvision's, as for every start that is compared
 
 
@@ -73,7 +72,7 @@ def read_config(
     cfg, given = _read(path, _pairs(overrides or []))
     preprocessing = card_values(card or PREPROCESSING_FROM_SCRATCH)
     for key, value in preprocessing.items():
-        if key not in given or check.same(_get(cfg, key), value):
+        if key not in given or check.same(value_of(cfg, key), value):
             cfg.merge_from_list([key, value])
     if "MODEL.DEVICE" not in given:
         cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -136,7 +135,7 @@ def backbone_config(card: BackboneCard, head: str) -> CfgNode:
         cfg.MODEL.ROI_BOX_HEAD.NAME = "FastRCNNConvFCHead"
         cfg.MODEL.ROI_BOX_HEAD.NUM_FC = 1
     else:
-        cfg.MODEL.ROI_HEADS.NAME = OWN_HEAD
+        cfg.MODEL.ROI_HEADS.NAME = check.EXTRA_NORM_HEAD
     for key, value in {**architecture_values(card.arch), **card_values(card)}.items():
         cfg.merge_from_list([key, value])
     return cfg
@@ -155,6 +154,14 @@ def changed_values(cfg: CfgNode, defaults: CfgNode) -> dict[str, Any]:
         for key, value in _flatten(cfg).items()
         if value != usual.get(key) and key != "OUTPUT_DIR"
     }
+
+
+def value_of(cfg: CfgNode, key: str) -> Any:
+    """Return the value of a key such as "SOLVER.BASE_LR"."""
+    value: Any = cfg
+    for part in key.split("."):
+        value = value[part]
+    return value
 
 
 def default_value(key: str) -> Any:
@@ -184,10 +191,3 @@ def _flatten(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         elif key != "_BASE_":
             flat[f"{prefix}{key}"] = value
     return flat
-
-
-def _get(cfg: CfgNode, key: str) -> Any:
-    value: Any = cfg
-    for part in key.split("."):
-        value = value[part]
-    return value

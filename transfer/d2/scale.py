@@ -10,6 +10,7 @@ from detectron2.config import CfgNode
 from rich.table import Column, Table
 
 from transfer.d2.check import COMMAND_LINE
+from transfer.d2.config import value_of
 
 BATCH, RATE = "SOLVER.IMS_PER_BATCH", "SOLVER.BASE_LR"
 STEPS = "SOLVER.STEPS"
@@ -45,7 +46,7 @@ def scale_to(cfg: CfgNode, images: int) -> list[Change]:
     def iterations(number: int) -> int:
         return max(1, round(number / scale)) if number > 0 else number
 
-    before = {key: _get(cfg, key) for key in SCALED}
+    before = {key: value_of(cfg, key) for key in SCALED}
     after: dict[str, Any] = {key: iterations(before[key]) for key in (*ITERATIONS, PRECISE_PASSES)}
     after |= {BATCH: images, RATE: before[RATE] * scale, STEPS: tuple(iterations(step) for step in before[STEPS])}
     for key, value in after.items():
@@ -79,9 +80,10 @@ def batch_problems(cfg: CfgNode, ranks: int) -> list[str]:
     if images % ranks:
         lines.append(f"{BATCH} is {images}, which cannot be divided among {ranks} processes")
     if ranks > 1 and cfg.MODEL.DEVICE == "cpu":
-        synchronised = [key for key in _norm_keys(cfg) if _get(cfg, key) in ("SyncBN", "nnSyncBN")]
+        synchronised = [key for key in _norm_keys(cfg) if value_of(cfg, key) in ("SyncBN", "nnSyncBN")]
         lines += [
-            f"{key} is {_get(cfg, key)}, which torch has for GPUs only; on {ranks} CPU processes set {key} naiveSyncBN"
+            f"{key} is {value_of(cfg, key)}, which torch has for GPUs only; on {ranks} CPU processes set {key} "
+            "naiveSyncBN"
             for key in synchronised
         ]
     return lines
@@ -91,7 +93,7 @@ def batch_warnings(cfg: CfgNode, ranks: int) -> list[str]:
     """Return a line for each norm whose statistics in training rest on fewer images than the protocol's."""
     each, lines = cfg.SOLVER.IMS_PER_BATCH // ranks, []
     for key in _norm_keys(cfg):
-        norm = _get(cfg, key)
+        norm = value_of(cfg, key)
         if norm == "BN" and ranks > 1:
             lines.append(
                 f"{key} is BN: each of {ranks} processes normalises by its own {each} of "
@@ -104,13 +106,6 @@ def batch_warnings(cfg: CfgNode, ranks: int) -> list[str]:
 
 def _norm_keys(cfg: CfgNode) -> list[str]:
     return ["MODEL.RESNETS.NORM", *(["MODEL.FPN.NORM"] if "fpn" in cfg.MODEL.BACKBONE.NAME else [])]
-
-
-def _get(cfg: CfgNode, key: str) -> Any:
-    value: Any = cfg
-    for part in key.split("."):
-        value = value[part]
-    return value
 
 
 def _told(value: Any) -> str:
