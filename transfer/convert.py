@@ -70,6 +70,12 @@ class Converted:
     head: str = "c4"
     source: str = ""
 
+    @property
+    def start(self) -> str:
+        """What a fine-tuning starts from: the method and branch of the weights, e.g. "automix teacher"."""
+        branch = self.card.branch if self.card.branch in ("teacher", "student") else ""
+        return f"{self.card.method or Path(self.source).stem} {branch}".strip()
+
 
 def convert(
     source: str | Path | Mapping[str, Any] | Source,

@@ -6,15 +6,12 @@ frozen first stages. A config that leaves one of them in place trains without an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rich.table import Column, Table
+from transfer.check import COMMAND_LINE, Finding, same, told
 
-from pretrain.console import UserError
-
-COMMAND_LINE = "command line"
 EXTRA_NORM_HEAD = "Res5ROIHeadsExtraNorm"
 BATCH_NORMS = ("SyncBN", "BN", "naiveSyncBN", "nnSyncBN")
 KNOWN_NORMS = (*BATCH_NORMS, "FrozenBN", "GN")  # what both versions of Detectron2 build
@@ -22,25 +19,6 @@ NORM, FPN_NORM = "MODEL.RESNETS.NORM", "MODEL.FPN.NORM"
 FREEZE_AT, ROI_HEADS = "MODEL.BACKBONE.FREEZE_AT", "MODEL.ROI_HEADS.NAME"
 BACKBONE, STD = "MODEL.BACKBONE.NAME", "MODEL.PIXEL_STD"
 SWIN_BACKBONE = "build_swin_t_fpn_backbone"  # has LayerNorms, and nothing that could be frozen
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One setting, compared.
-
-    Attributes:
-        key: The config's key.
-        wanted: What the weights or the protocol ask for.
-        found: What the config says.
-        problem: Why this cannot be trained, and the remedy; empty where nothing is wrong.
-        departure: How this departs from the protocol where the command line asked for it; empty elsewhere.
-    """
-
-    key: str
-    wanted: str
-    found: str
-    problem: str = ""
-    departure: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,43 +57,6 @@ def findings(subject: Subject) -> list[Finding]:
     return [*_preprocessing(subject), *([] if swin else of_resnets), *_heads(subject), *_rest(subject)]
 
 
-def problems(found: Iterable[Finding], given: Mapping[str, str], path: object) -> list[str]:
-    """Return a line for each finding that cannot be trained: where, key, both values, remedy."""
-    return [
-        f"{given.get(finding.key, path)}: {finding.key} is {finding.found}, {finding.problem}"
-        for finding in found
-        if finding.problem
-    ]
-
-
-def departures(found: Iterable[Finding]) -> list[str]:
-    """Return a line for each departure from the protocol that the command line asked for."""
-    return [f"{finding.key} is {finding.found}: {finding.departure}" for finding in found if finding.departure]
-
-
-def refuse(lines: list[str]) -> None:
-    """Raise one UserError for all lines; without any, return."""
-    if len(lines) > 1:
-        raise UserError("\n  ".join([f"{len(lines)} settings cannot be trained", *lines]))
-    if lines:
-        raise UserError(lines[0])
-
-
-def as_table(found: Iterable[Finding], weights: bool) -> Table:
-    """Return the findings as a table for the terminal.
-
-    Args:
-        found: What `findings` returned.
-        weights: Whether there are weights; without any, the config is compared with the protocol alone.
-    """
-    sides = (Column(name, overflow="fold") for name in ("weights" if weights else "protocol", "config"))
-    table = Table(Column("setting", no_wrap=True), *sides, Column("", no_wrap=True))
-    for finding in found:
-        verdict = "WRONG" if finding.problem else "departs" if finding.departure else "fits"
-        table.add_row(finding.key, finding.wanted, finding.found, verdict, style="red" if finding.problem else None)
-    return table
-
-
 def _preprocessing(subject: Subject) -> Iterator[Finding]:
     owner = f"but the weights ({subject.weights}) were trained with" if subject.weights else "but random weights get"
     for key, wanted in subject.preprocessing.items():
@@ -123,8 +64,8 @@ def _preprocessing(subject: Subject) -> Iterator[Finding]:
         if not same(found, wanted):
             caffe = key == STD and list(found) == [1.0, 1.0, 1.0]
             family = " (std 1 belongs to Detectron2's own Caffe weights, BGR)" if caffe else ""
-            problem = f"{owner} {_told(wanted)}{family}; take it out, the card decides it"
-        yield Finding(key, _told(wanted), _told(found), problem)
+            problem = f"{owner} {told(wanted)}{family}; take it out, the card decides it"
+        yield Finding(key, told(wanted), told(found), problem)
 
 
 def _architecture(subject: Subject) -> Iterator[Finding]:
@@ -148,7 +89,7 @@ def _norms(subject: Subject) -> Iterator[Finding]:
         problem = f"but the weights' norms are BatchNorm, whose running statistics would be lost; set {NORM} SyncBN"
     elif norm not in KNOWN_NORMS:
         problem = f"but it can be one of {', '.join(KNOWN_NORMS)}"
-    yield Finding(NORM, "BatchNorm" if subject.weights else "SyncBN", _told(norm), problem, departure)
+    yield Finding(NORM, "BatchNorm" if subject.weights else "SyncBN", told(norm), problem, departure)
     if subject.built == "fpn":
         yield _fpn_norm(subject, norm)
 
@@ -165,7 +106,7 @@ def _fpn_norm(subject: Subject, norm: str) -> Finding:
             departure = f"the protocol has the backbone's norm there ({norm})"
         else:
             problem = f"but {NORM} is {norm} and the protocol has one norm in both; set {FPN_NORM} {norm}"
-    return Finding(FPN_NORM, "SyncBN" if norm == "FrozenBN" else _told(norm), _told(found), problem, departure)
+    return Finding(FPN_NORM, "SyncBN" if norm == "FrozenBN" else told(norm), told(found), problem, departure)
 
 
 def _freezing(subject: Subject) -> Finding:
@@ -198,7 +139,7 @@ def _heads(subject: Subject) -> Iterator[Finding]:
     if name == EXTRA_NORM_HEAD:
         if norm in ("FrozenBN", ""):
             problem = (
-                f"whose extra norm is fresh: with {NORM} {_told(norm)} it could not learn; set {NORM} SyncBN, or "
+                f"whose extra norm is fresh: with {NORM} {told(norm)} it could not learn; set {NORM} SyncBN, or "
                 f"{ROI_HEADS} Res5ROIHeads on the command line"
             )
     elif name == "Res5ROIHeads" and subject.values["MODEL.RESNETS.DEPTH"] < 50:
@@ -236,15 +177,4 @@ def _rest(subject: Subject) -> Iterator[Finding]:
         )
     if len(values["DATASETS.TEST"]) != 1:
         remedy = f"{len(values['DATASETS.TEST'])} data sets; it must name one"
-        yield Finding("DATASETS.TEST", "one", _told(values["DATASETS.TEST"]), remedy)
-
-
-def same(found: Any, wanted: Any) -> bool:
-    """Compare numbers within rounding (123.675 against 255 x 0.485), anything else exactly."""
-    if isinstance(wanted, list):
-        return len(found) == len(wanted) and all(abs(a - b) < 1e-3 for a, b in zip(found, wanted, strict=True))
-    return bool(found == wanted)
-
-
-def _told(value: Any) -> str:
-    return '""' if value == "" else str(value)
+        yield Finding("DATASETS.TEST", "one", told(values["DATASETS.TEST"]), remedy)

@@ -14,6 +14,7 @@ import transfer.d2.heads
 import transfer.d2.swin  # noqa: F401  (both register what the configs name)
 from pretrain.backbones import BackboneCard
 from pretrain.console import UserError, did_you_mean
+from transfer import check as checking
 from transfer.architectures import SWIN
 from transfer.cards import architecture_values, card_values
 from transfer.d2 import check
@@ -27,14 +28,14 @@ class Reading:
 
     Attributes:
         cfg: The whole config with the card's preprocessing in it; contradictions are left as they were written.
-        given: {key: where it was written, the path of the YAML or check.COMMAND_LINE}; the rest are defaults.
+        given: {key: where it was written, the path of the YAML or checking.COMMAND_LINE}; the rest are defaults.
         findings: The config compared with the weights and the protocol.
         problems: A line for each contradiction.
     """
 
     cfg: CfgNode
     given: dict[str, str]
-    findings: list[check.Finding]
+    findings: list[checking.Finding]
     problems: list[str]
 
 
@@ -45,7 +46,7 @@ def load_config(path: str | Path, card: BackboneCard | None, overrides: list[str
         UserError: As `read_config`, or for the contradictions, all of them at once.
     """
     reading = read_config(path, card, overrides)
-    check.refuse(reading.problems)
+    checking.refuse(reading.problems)
     return reading.cfg
 
 
@@ -72,7 +73,7 @@ def read_config(
     cfg, given = _read(path, _pairs(overrides or []))
     preprocessing = card_values(card or PREPROCESSING_FROM_SCRATCH)
     for key, value in preprocessing.items():
-        if key not in given or check.same(value_of(cfg, key), value):
+        if key not in given or checking.same(value_of(cfg, key), value):
             cfg.merge_from_list([key, value])
     if "MODEL.DEVICE" not in given:
         cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -87,7 +88,7 @@ def read_config(
         convert=f"python tools/convert_to_d2.py {source} OUT.pth",
     )
     found = check.findings(subject)
-    return Reading(cfg, given, found, check.problems(found, given, path))
+    return Reading(cfg, given, found, checking.problems(found, given, path))
 
 
 def _read(path: Path, pairs: dict[str, str]) -> tuple[CfgNode, dict[str, str]]:
@@ -100,7 +101,7 @@ def _read(path: Path, pairs: dict[str, str]) -> tuple[CfgNode, dict[str, str]]:
         written = _flatten(CfgNode.load_yaml_with_base(str(path)))
     except (yaml.YAMLError, OSError) as error:
         raise UserError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())})") from error
-    given = dict.fromkeys(written, str(path)) | dict.fromkeys(pairs, check.COMMAND_LINE)
+    given = dict.fromkeys(written, str(path)) | dict.fromkeys(pairs, checking.COMMAND_LINE)
     for key, place in given.items():
         if key not in known:
             raise UserError(f"{place}: unknown key {key}{did_you_mean(key, known)}")

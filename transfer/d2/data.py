@@ -1,23 +1,20 @@
-"""Data for Detectron2: registration from any root, and a training loader that can be entered at any iteration."""
+"""Data for Detectron2: registration from any root, and the stream of training pictures."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, DatasetMapper, MetadataCatalog, get_detection_dataset_dicts
-from detectron2.data.common import DatasetFromList
+from detectron2.data.common import DatasetFromList, MapDataset
 from detectron2.data.datasets import register_coco_instances, register_pascal_voc
 from detectron2.utils import comm
-from torch.utils.data import DataLoader, Dataset
 
 from pretrain.console import UserError
 from transfer.datasets import VOC_CLASSES, VocSplit, preflight
+from transfer.stream import Stream
 
 
 def register(names: Iterable[str], root: str | Path) -> None:
@@ -62,102 +59,21 @@ class NamingMapper(DatasetMapper):
         return read
 
 
-class TrainLoader:
-    """An endless iterable of batches, the same for a seed; it starts at batch `start`, which may be set until then.
-
-    Detectron2's own loader starts its stream anew after a resume, and draws its augmentations from a generator that
-    no checkpoint holds. Here a picture's augmentation depends on the seed and its position in the stream alone.
-    """
-
-    def __init__(self, cfg: CfgNode, start: int = 0) -> None:
-        """Read the lists of pictures; nothing is decoded yet.
-
-        Args:
-            cfg: DATASETS.TRAIN, SOLVER.IMS_PER_BATCH, DATALOADER.* and SEED are used.
-            start: Number of batches to pass over.
-        """
-        self.start = start
-        self._workers = cfg.DATALOADER.NUM_WORKERS
-        self._dicts = get_detection_dataset_dicts(
-            cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
-        )
-        self._pictures = SeededPictures(self._dicts, NamingMapper(cfg, is_train=True), cfg.SEED)
-        self._batch = cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
-        self._grouping = cfg.DATALOADER.ASPECT_RATIO_GROUPING
-        self._seed = cfg.SEED
-
-    def first_batches(self) -> TrainLoader:
-        """Return the same stream from its beginning, read in this process."""
-        loader = copy.copy(self)
-        loader.start = loader._workers = 0
-        return loader
-
-    def __iter__(self) -> Iterator[list[dict[str, Any]]]:
-        wide = [self._grouping and picture["width"] > picture["height"] for picture in self._dicts]
-        batches = batch_positions(wide, self._batch, self._seed, comm.get_rank(), comm.get_world_size(), self.start)
-        loader = DataLoader(
-            self._pictures,
-            batch_sampler=batches,
-            num_workers=self._workers,
-            collate_fn=_as_list,
-            generator=torch.Generator(),  # else it draws from torch's global one, in whichever iteration it starts
-        )
-        try:
-            yield from loader
-        except UserError as error:  # a worker's comes with its traceback before it
-            raise UserError(str(error).rpartition("pretrain.console.UserError: ")[2].strip()) from error
-
-
-class SeededPictures(Dataset[dict[str, Any]]):
-    """Pictures addressed by (position in the stream, index); augmented from the seed and the position alone."""
-
-    def __init__(self, dicts: list[dict[str, Any]], mapper: DatasetMapper, seed: int) -> None:
-        self._dicts = DatasetFromList(dicts)
-        self._mapper = mapper
-        self._seed = seed
-
-    def __getitem__(self, place: tuple[int, int]) -> dict[str, Any]:
-        """Return the augmented picture; Detectron2's augmentations draw from NumPy's global generator."""
-        position, index = place
-        np.random.seed(np.random.SeedSequence([self._seed, position]).generate_state(4))
-        picture: dict[str, Any] = self._mapper(self._dicts[index])
-        return picture
-
-    def __len__(self) -> int:
-        return len(self._dicts)
-
-
-def batch_positions(
-    wide: list[bool], batch: int, seed: int, rank: int, world_size: int, start: int = 0
-) -> Iterator[list[tuple[int, int]]]:
-    """Yield, without end, batches of (position in the stream, index) for one rank.
-
-    As Detectron2 does it: one stream of permutations shared by all ranks, rank r taking every world_size-th entry;
-    within a rank, wide and other pictures are batched apart. The start costs no decoding.
+def train_stream(cfg: CfgNode) -> Stream:
+    """Return the stream of training pictures; their lists are read, nothing is decoded yet.
 
     Args:
-        wide: For each picture, whether it goes with the wide ones.
-        batch: Pictures in a batch of one rank.
-        seed: Of the permutations.
-        rank: This process.
-        world_size: Number of processes.
-        start: Number of batches to pass over.
+        cfg: DATASETS.TRAIN, SOLVER.IMS_PER_BATCH, DATALOADER.* and SEED are used.
     """
-    generator = torch.Generator().manual_seed(seed)
-    buckets: dict[bool, list[tuple[int, int]]] = {True: [], False: []}
-    position = made = 0
-    while True:
-        for index in torch.randperm(len(wide), generator=generator).tolist():
-            if position % world_size == rank:
-                bucket = buckets[bool(wide[index])]
-                bucket.append((position, index))
-                if len(bucket) == batch:
-                    made += 1
-                    if made > start:
-                        yield list(bucket)
-                    bucket.clear()
-            position += 1
-
-
-def _as_list(batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return batch
+    dicts = get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS)
+    grouping = cfg.DATALOADER.ASPECT_RATIO_GROUPING
+    return Stream(
+        MapDataset(DatasetFromList(dicts), NamingMapper(cfg, is_train=True)),
+        wide=[grouping and picture["width"] > picture["height"] for picture in dicts],
+        batch=cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size(),
+        seed=cfg.SEED,
+        rank=comm.get_rank(),
+        world_size=comm.get_world_size(),
+        collate=list,
+        workers=cfg.DATALOADER.NUM_WORKERS,
+    )

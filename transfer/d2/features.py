@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from pretrain.backbones import BackboneCard
 from transfer.d2.config import backbone_config
-from transfer.d2.weights import load_exact
 from transfer.stages import STAGES
+from transfer.weights import load_exact
 
 
 @torch.no_grad()
@@ -34,7 +34,7 @@ def stage_features(
     """
     with torch.random.fork_rng(devices=[]):
         model = build_model(backbone_config(card, head)).eval()
-    load_exact(model, state_dict)
+    load_exact(model, state_dict, "detectron2")
     model.to(images.dtype)
     network: Any = model.backbone.bottom_up if head == "fpn" else model.backbone
     if hasattr(network, "patch_embed"):

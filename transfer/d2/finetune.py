@@ -15,19 +15,22 @@ from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from rich.console import Console
 
-from pretrain.console import UserError, warn
+from pretrain.console import warn
 from pretrain.files import read_json, write_json, write_text
-from transfer.d2 import check, launch, scale
+from transfer import check, scaling
+from transfer.claim import RESULTS, RUN, claim
+from transfer.d2 import launch
 from transfer.d2.config import default_value
 from transfer.d2.draw import draw_detections
 from transfer.d2.evaluation import evaluate
 from transfer.d2.job import Job, Plan, identity, make_plan, prepare
-from transfer.d2.trainer import Trainer, loss_curve
-from transfer.d2.weights import load_detector, load_exact
+from transfer.d2.trainer import Trainer
+from transfer.d2.weights import load_detector
+from transfer.loss_curve import loss_curve
+from transfer.weights import load_exact
 
 LOGGERS = ("detectron2", "fvcore", "py.warnings")
 DRAWN = "detections"  # folder below the output
-RUN, RESULTS = "run.json", "results.json"
 
 
 def finetune(job: Job) -> dict[str, Any]:
@@ -49,7 +52,7 @@ def finetune(job: Job) -> dict[str, Any]:
             for line in plan.warnings:
                 warn(line)
             if plan.changes:
-                Console(stderr=True, highlight=False).print(scale.as_table(plan.changes))
+                Console(stderr=True, highlight=False).print(scaling.as_table(plan.changes))
         launch.run(_work, (job,), plan.ranks, plan.cfg.MODEL.DEVICE, output)
     return dict(read_json(results)) if plan.ranks.first else {}
 
@@ -68,7 +71,7 @@ def check_only(job: Job) -> None:
         console.print(f"{job.config} from scratch: no weights and no card; the preprocessing is that of every start")
     console.print(check.as_table(plan.reading.findings, plan.converted is not None))
     if plan.changes:
-        console.print(scale.as_table(plan.changes))
+        console.print(scaling.as_table(plan.changes))
     for line in plan.warnings:
         console.print(f"warning: {line}", soft_wrap=True)
     check.refuse(plan.problems)
@@ -80,45 +83,12 @@ def results_name(job: Job) -> str:
 
 
 def _claim(job: Job, plan: Plan) -> list[str]:
-    """Write down whose folder OUTPUT is, or check that it is this run's; return the settings that --resume changed.
-
-    Only the first machine writes: results.json goes before run.json changes, so that whichever of the two another
-    machine still sees, it comes to the same conclusion.
-
-    Raises:
-        UserError: It holds a run of other settings, or --eval-only finds no checkpoint.
-    """
-    output, mine = Path(plan.cfg.OUTPUT_DIR), identity(job, plan)
+    """Write down whose folder OUTPUT is, or check that it is this run's; see `transfer.claim`."""
+    output = Path(plan.cfg.OUTPUT_DIR)
     begun = (output / "last_checkpoint").is_file()
-    if job.eval_only and not begun:
-        raise UserError(f"{output}: no checkpoint to evaluate; train first, with the same command without --eval-only")
-    changed: list[str] = []
-    if begun:
-        theirs = read_json(output / RUN)
-        for key in ("start", "weights_sha256", "seed"):
-            if mine[key] != theirs.get(key):
-                before = theirs.get(key)
-                raise UserError(
-                    f"{output}: holds a run of another {key} ({before}, now {mine[key]}); choose an --output"
-                )
-        old, new = ({**run["settings"], "world size": run.get("world_size", 1)} for run in (theirs, mine))
-        changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-        if job.eval_only and "world size" in changed:
-            changed.remove("world size")  # any number of processes finds the same boxes
-            mine["world_size"] = old["world size"]
-        if changed and not job.resume:
-            key = changed[0]
-            before, now = (values.get(key, default_value(key)) for values in (old, new))
-            raise UserError(
-                f"{output}: holds a run with another {key} ({before}, now {now}); "
-                "choose another --output, or go on with the new setting by --resume"
-            )
-        mine["changed_on_resume"] = theirs.get("changed_on_resume", []) + changed
-    if plan.ranks.first:
-        if changed:
-            (output / RESULTS).unlink(missing_ok=True)
-        write_json(output / RUN, mine)
-    return changed
+    first = plan.ranks.first
+    mine = identity(job, plan)
+    return claim(output, mine, begun, first, job.eval_only, job.resume, "--output", default_value)
 
 
 def _work(job: Job) -> None:
@@ -137,7 +107,7 @@ def _work(job: Job) -> None:
         trainer.start_iter = load_detector(_bare(trainer.model), job.checkpoint)
     else:
         if plan.converted:
-            number = load_exact(_bare(trainer.model), plan.converted.state_dict, str(job.weights))
+            number = load_exact(_bare(trainer.model), plan.converted.state_dict, "detectron2", str(job.weights))
             logging.getLogger("detectron2").info("%s: %d tensors loaded by exact names", job.weights, number)
         trainer.resume()
     if job.eval_only:

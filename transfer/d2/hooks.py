@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.engine import HookBase, hooks
@@ -18,17 +17,17 @@ from torch import Tensor, distributed, nn
 
 from pretrain.console import progress
 from pretrain.files import atomic_path, write_text
+from transfer.stream import seed_step
 
 
 class SeedEachStep(HookBase):
-    """Seed torch from (seed, rank, iteration), so that a resumed run samples the same proposals as an unbroken one."""
+    """Seed each step from (seed, rank, iteration), so that a resumed run samples the same proposals."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
 
     def before_step(self) -> None:
-        sequence = np.random.SeedSequence([self._seed, comm.get_rank(), self.trainer.iter])
-        torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> 1))
+        seed_step(self._seed, comm.get_rank(), self.trainer.iter)
 
 
 class Progress(HookBase):

@@ -9,15 +9,15 @@ from typing import Any
 from detectron2.config import CfgNode, get_cfg
 
 from pretrain.console import UserError
-from pretrain.files import sha256
+from transfer import check, claim
 from transfer.convert import Converted
-from transfer.d2 import check
 from transfer.d2.config import Reading, changed_values, read_config
 from transfer.d2.data import check_classes, register
 from transfer.d2.launch import Ranks, ranks_asked
-from transfer.d2.scale import Change, batch_problems, batch_warnings, scale_to, scaling_problems
+from transfer.d2.scale import SCALED, batch_problems, batch_warnings, scale_to
 from transfer.datasets import data_root
 from transfer.files import read_converted
+from transfer.scaling import Change, scaling_problems
 
 
 @dataclass(frozen=True)
@@ -84,11 +84,7 @@ class Plan:
     @property
     def start(self) -> str:
         """What the run starts from: "random", or the method and branch of the weights, e.g. "automix teacher"."""
-        if self.converted is None:
-            return "random"
-        card = self.converted.card
-        branch = card.branch if card.branch in ("teacher", "student") else ""
-        return f"{card.method or Path(self.converted.source).stem} {branch}".strip()
+        return self.converted.start if self.converted else "random"
 
     @property
     def warnings(self) -> list[str]:
@@ -114,7 +110,7 @@ def make_plan(job: Job) -> Plan:
     reading = read_config(job.config, converted.card if converted else None, job.overrides, head, source)
     cfg, problems, changes = reading.cfg, list(reading.problems), list[Change]()
     if job.scale_to is not None:
-        contradictions = scaling_problems(job.scale_to, reading.given)
+        contradictions = scaling_problems(job.scale_to, SCALED, reading.given)
         problems += contradictions
         changes = [] if contradictions else scale_to(cfg, job.scale_to)
     problems += batch_problems(cfg, ranks.world)
@@ -140,14 +136,7 @@ def prepare(job: Job) -> Plan:
 
 
 def identity(job: Job, plan: Plan) -> dict[str, Any]:
-    """Return what tells this run from others: run.json holds it, and results.json."""
-    return {
-        "start": plan.start,
-        "weights_sha256": sha256(job.weights) if job.weights else "",
-        "seed": job.seed,
-        "batch": plan.cfg.SOLVER.IMS_PER_BATCH,
-        "world_size": plan.ranks.world,
-        "scaling": {change.key: [change.before, change.after] for change in plan.changes},
-        "settings": changed_values(plan.cfg, get_cfg()),
-        "changed_on_resume": [],
-    }
+    """Return what tells this run from others; the settings are those that differ from Detectron2's defaults."""
+    settings = changed_values(plan.cfg, get_cfg())
+    batch, world = plan.cfg.SOLVER.IMS_PER_BATCH, plan.ranks.world
+    return claim.identity(plan.converted, job.weights, job.seed, batch, world, plan.changes, settings)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from detectron2.config import CfgNode
-from rich.table import Column, Table
 
-from transfer.d2.check import COMMAND_LINE
 from transfer.d2.config import value_of
+from transfer.scaling import Change, fewer
 
 BATCH, RATE = "SOLVER.IMS_PER_BATCH", "SOLVER.BASE_LR"
 STEPS = "SOLVER.STEPS"
@@ -18,15 +15,6 @@ STEPS = "SOLVER.STEPS"
 ITERATIONS = ("SOLVER.MAX_ITER", "SOLVER.WARMUP_ITERS", "SOLVER.CHECKPOINT_PERIOD", "TEST.EVAL_PERIOD")
 PRECISE_PASSES = "TEST.PRECISE_BN.NUM_ITER"
 SCALED = (BATCH, RATE, STEPS, *ITERATIONS, PRECISE_PASSES)
-
-
-@dataclass(frozen=True)
-class Change:
-    """A setting before and after the scaling."""
-
-    key: str
-    before: Any
-    after: Any
 
 
 def scale_to(cfg: CfgNode, images: int) -> list[Change]:
@@ -43,35 +31,12 @@ def scale_to(cfg: CfgNode, images: int) -> list[Change]:
     if scale == 1:
         return []
 
-    def iterations(number: int) -> int:
-        return max(1, round(number / scale)) if number > 0 else number
-
     before = {key: value_of(cfg, key) for key in SCALED}
-    after: dict[str, Any] = {key: iterations(before[key]) for key in (*ITERATIONS, PRECISE_PASSES)}
-    after |= {BATCH: images, RATE: before[RATE] * scale, STEPS: tuple(iterations(step) for step in before[STEPS])}
+    after: dict[str, Any] = {key: fewer(before[key], scale) for key in (*ITERATIONS, PRECISE_PASSES)}
+    after |= {BATCH: images, RATE: before[RATE] * scale, STEPS: tuple(fewer(step, scale) for step in before[STEPS])}
     for key, value in after.items():
         cfg.merge_from_list([key, value])
     return [Change(key, before[key], after[key]) for key in SCALED]
-
-
-def scaling_problems(images: int, given: Mapping[str, str]) -> list[str]:
-    """Return a line for each setting that --scale-to would overwrite although the command line sets it."""
-    if images < 1:
-        return [f"--scale-to {images}: a step needs at least one image"]
-    return [
-        f"{COMMAND_LINE}: {key} contradicts --scale-to {images}, which computes it from the config; leave one of the "
-        "two out"
-        for key in SCALED
-        if given.get(key) == COMMAND_LINE
-    ]
-
-
-def as_table(changes: Iterable[Change]) -> Table:
-    """Return the scaling as a table for the terminal."""
-    table = Table("linear scaling", Column("config", justify="right"), Column("this run", justify="right"))
-    for change in changes:
-        table.add_row(change.key, _told(change.before), _told(change.after))
-    return table
 
 
 def batch_problems(cfg: CfgNode, ranks: int) -> list[str]:
@@ -106,7 +71,3 @@ def batch_warnings(cfg: CfgNode, ranks: int) -> list[str]:
 
 def _norm_keys(cfg: CfgNode) -> list[str]:
     return ["MODEL.RESNETS.NORM", *(["MODEL.FPN.NORM"] if "fpn" in cfg.MODEL.BACKBONE.NAME else [])]
-
-
-def _told(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

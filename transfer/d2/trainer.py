@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,12 @@ from torch.optim import AdamW, Optimizer
 from pretrain.console import UserError, first_few
 from pretrain.files import require_free_space
 from transfer.compat import ddp_without_gpus
-from transfer.d2.data import TrainLoader
+from transfer.d2.data import train_stream
 from transfer.d2.evaluation import evaluate
 from transfer.d2.hooks import EvaluateWhenDone, PreciseStatistics, Progress, SafeCheckpointer, SeedEachStep
+from transfer.loss_curve import forget_after, log_period
+from transfer.stream import Stream
 
-LOG_EVERY = 20  # iterations between lines of metrics.json, fewer in a short run
-LOG_LINES = 40  # at least
 KEPT_CHECKPOINTS = 2  # the last ones; model_final.pth comes on top
 
 
@@ -52,8 +51,8 @@ class Trainer(DefaultTrainer):
         return AdamW(groups, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY)
 
     @classmethod
-    def build_train_loader(cls, cfg: CfgNode) -> TrainLoader:
-        return TrainLoader(cfg)
+    def build_train_loader(cls, cfg: CfgNode) -> Stream:
+        return train_stream(cfg)
 
     def build_hooks(self) -> list[HookBase | None]:
         """Return the hooks in the order in which they run; the checkpoint comes after whatever changes the model."""
@@ -64,10 +63,10 @@ class Trainer(DefaultTrainer):
         self.progress = Progress("fine-tuning in Detectron2", passes, cfg.TEST.EVAL_PERIOD)
         statistics = None
         if precise:
-            first = self._trainer.data_loader.first_batches()
+            first = replace(self._trainer.data_loader, start=0, workers=0)  # read in this process
             advance = self._advance
             statistics = PreciseStatistics(cfg.TEST.EVAL_PERIOD, self.model, first, passes, advance=advance)
-        period = min(LOG_EVERY, max(1, self.max_iter // LOG_LINES))
+        period = log_period(self.max_iter)
         metrics = str(Path(cfg.OUTPUT_DIR, "metrics.json"))
         checkpoints = hooks.PeriodicCheckpointer(
             self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=KEPT_CHECKPOINTS
@@ -98,7 +97,7 @@ class Trainer(DefaultTrainer):
             )
         self._trainer.data_loader.start = self.start_iter
         if comm.is_main_process():
-            _forget_after(Path(self.cfg.OUTPUT_DIR, "metrics.json"), self.start_iter)
+            forget_after(Path(self.cfg.OUTPUT_DIR, "metrics.json"), self.start_iter)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the run with that of the optimizer, which v0.6 leaves out: its resume loses momentum."""
@@ -147,35 +146,3 @@ class Trainer(DefaultTrainer):
         periodic = (self.max_iter - self.start_iter) // self.cfg.SOLVER.CHECKPOINT_PERIOD
         number = min(periodic, KEPT_CHECKPOINTS + 1) + 1  # the oldest goes after the newest is written
         require_free_space(self.cfg.OUTPUT_DIR, one * number, f"{number} checkpoints")
-
-
-def loss_curve(metrics: Path, points: int = 500) -> list[tuple[int, float]]:
-    """Return (iteration, total loss) of metrics.json, thinned to about `points` points; none where it is not there."""
-    if not metrics.is_file():
-        return []
-    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
-    curve = [(int(line["iteration"]), round(float(line["total_loss"]), 4)) for line in lines if "total_loss" in line]
-    return curve[:: max(1, len(curve) // points)]
-
-
-def _forget_after(metrics: Path, iteration: int) -> None:
-    """Cut metrics.json before the first line of `iteration` or later: these are about to be written again.
-
-    The file is cut where it lies, because its writer already holds it open.
-    """
-    if not metrics.is_file():
-        return
-    kept = 0
-    for line in metrics.read_bytes().splitlines(keepends=True):
-        if _iteration(line) >= iteration:
-            break
-        kept += len(line)
-    os.truncate(metrics, kept)
-
-
-def _iteration(line: bytes) -> float:
-    """Return the iteration of a line of metrics.json; a line cut short by a kill counts as later than any."""
-    try:
-        return float(json.loads(line)["iteration"])
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
-        return float("inf")

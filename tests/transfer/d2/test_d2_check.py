@@ -10,8 +10,8 @@ from networks import randomised
 
 from pretrain.backbones import BackboneCard
 from pretrain.console import UserError
+from transfer.check import departures
 from transfer.convert import convert
-from transfer.d2.check import departures
 from transfer.d2.config import load_config, read_config
 from transfer.d2.finetune import Job, check_only
 from transfer.files import save

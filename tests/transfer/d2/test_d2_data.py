@@ -1,7 +1,8 @@
-"""The training stream: complete, shared out among the ranks, and the same from whichever batch it is entered."""
+"""Detectron2's training pictures: augmented by their position in the stream, named when damaged."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -13,39 +14,9 @@ from voc_tree import write_voc
 from pretrain.backbones import BackboneCard
 from pretrain.console import UserError
 from transfer.d2.config import load_config
-from transfer.d2.data import TrainLoader, batch_positions, check_classes, register
+from transfer.d2.data import check_classes, register, train_stream
 
 QUICKSTART = Path(__file__).parents[3] / "configs" / "quickstart" / "voc_r18_fpn.yaml"
-WIDE = [index % 3 == 0 for index in range(10)]
-
-
-def test_an_epoch_holds_every_picture_once() -> None:
-    entries = [entry for batch in islice(batch_positions([True] * 10, 5, 0, 0, 1), 4) for entry in batch]
-    assert [position for position, _ in entries] == list(range(20))
-    assert sorted(index for _, index in entries[:10]) == list(range(10))
-    assert sorted(index for _, index in entries[10:]) == list(range(10))
-    assert [index for _, index in entries[:10]] != [index for _, index in entries[10:]]
-
-
-def test_wide_pictures_are_batched_apart() -> None:
-    for batch in islice(batch_positions(WIDE, 2, 0, 0, 1), 20):
-        assert len(batch) == 2
-        assert len({WIDE[index] for _, index in batch}) == 1
-
-
-def test_entering_later_gives_the_same_batches() -> None:
-    whole = list(islice(batch_positions(WIDE, 2, 3, 0, 1), 30))
-    assert list(islice(batch_positions(WIDE, 2, 3, 0, 1, start=11), 19)) == whole[11:]
-    assert list(islice(batch_positions(WIDE, 2, 4, 0, 1), 30)) != whole
-
-
-def test_ranks_share_one_stream() -> None:
-    """Rank r takes positions r, r + W, ...: together every position once."""
-    one = {entry for batch in islice(batch_positions([True] * 10, 1, 0, 0, 1), 20) for entry in batch}
-    two = {
-        entry for rank in (0, 1) for batch in islice(batch_positions([True] * 10, 1, 0, rank, 2), 10) for entry in batch
-    }
-    assert one == two
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +34,9 @@ def quickstart(root: Path, *overrides: str) -> object:
 
 def test_augmentation_belongs_to_the_position(root: Path) -> None:
     cfg = quickstart(root, "SOLVER.IMS_PER_BATCH", "2")
-    whole = list(islice(TrainLoader(cfg), 8))
+    whole = list(islice(train_stream(cfg), 8))
     np.random.seed(99)  # whatever happens to the global generator meanwhile
-    later = list(islice(TrainLoader(cfg, start=3), 5))
+    later = list(islice(replace(train_stream(cfg), start=3), 5))
     for batch, same in zip(whole[3:], later):
         for picture, again in zip(batch, same):
             assert picture["file_name"] == again["file_name"]
@@ -81,16 +52,16 @@ def test_augmentation_belongs_to_the_position(root: Path) -> None:
 
 def test_workers_draw_the_same(root: Path) -> None:
     cfg = quickstart(root, "SOLVER.IMS_PER_BATCH", "2")
-    alone = list(islice(TrainLoader(cfg), 3))
+    alone = list(islice(train_stream(cfg), 3))
     cfg = quickstart(root, "SOLVER.IMS_PER_BATCH", "2", "DATALOADER.NUM_WORKERS", "2")
-    for batch, same in zip(alone, islice(TrainLoader(cfg), 3)):
+    for batch, same in zip(alone, islice(train_stream(cfg), 3)):
         assert all(torch.equal(picture["image"], again["image"]) for picture, again in zip(batch, same))
 
 
 def test_red_rectangle_is_where_its_box_is(root: Path) -> None:
     """VOC's boxes count from 1, Detectron2's from 0; images come as RGB."""
     cfg = quickstart(root, "INPUT.RANDOM_FLIP", "none", "INPUT.MIN_SIZE_TRAIN", "(96,)")
-    [picture, *_] = next(iter(TrainLoader(cfg)))
+    [picture, *_] = next(iter(train_stream(cfg)))
     x0, y0, x1, y1 = picture["instances"].gt_boxes.tensor[0].round().int().tolist()
     red = (picture["image"][0] > 140) & (picture["image"][1] < 110)
     rows, columns = red.nonzero(as_tuple=True)
@@ -108,7 +79,7 @@ def test_damaged_picture_is_named(tmp_path: Path, workers: str) -> None:
     with pytest.raises(
         UserError, match=r"20\d\d_trainval_\d\.jpg: cannot be used .* fetch the data set again$"
     ) as caught:
-        next(iter(TrainLoader(cfg)))
+        next(iter(train_stream(cfg)))
     assert "\n" not in str(caught.value)  # a worker would put its traceback before it
 
 

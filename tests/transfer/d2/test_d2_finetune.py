@@ -18,8 +18,8 @@ from transfer.convert import convert
 from transfer.d2 import finetune as room
 from transfer.d2.features import build_model
 from transfer.d2.finetune import Job, finetune
-from transfer.d2.weights import load_exact
 from transfer.files import save
+from transfer.weights import load_exact
 
 QUICKSTART = Path(__file__).parents[3] / "configs" / "quickstart" / "voc_r18_fpn.yaml"
 SMALL = ["SOLVER.IMS_PER_BATCH", "2", "SOLVER.MAX_ITER", "6", "SOLVER.STEPS", "(5,)", "SOLVER.WARMUP_ITERS", "2"]
@@ -178,13 +178,13 @@ def test_only_the_backbone_is_loaded(job: Job) -> None:
     torch.manual_seed(0)
     model = build_model(cfg)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    assert load_exact(model, converted.state_dict) == 120
+    assert load_exact(model, converted.state_dict, "detectron2") == 120
     for name, tensor in model.state_dict().items():
         if name.startswith("backbone.bottom_up."):
             assert torch.equal(tensor, converted.state_dict[name])
         else:
             assert torch.equal(tensor, before[name])
     with pytest.raises(UserError, match=r"--head c4, but the config builds a fpn detector"):
-        load_exact(model, convert(randomised("resnet18"), "detectron2", head="c4").state_dict)
+        load_exact(model, convert(randomised("resnet18"), "detectron2", head="c4").state_dict, "detectron2")
     with pytest.raises(UserError, match="has no place|builds another architecture"):
-        load_exact(model, convert(randomised("resnet34"), "detectron2", head="fpn").state_dict)
+        load_exact(model, convert(randomised("resnet34"), "detectron2", head="fpn").state_dict, "detectron2")

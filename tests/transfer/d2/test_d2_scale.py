@@ -13,14 +13,8 @@ prepare_detectron2()
 from detectron2.engine import DefaultTrainer  # noqa: E402
 
 from transfer.d2.config import load_config  # noqa: E402
-from transfer.d2.scale import (  # noqa: E402
-    SCALED,
-    Change,
-    batch_problems,
-    batch_warnings,
-    scale_to,
-    scaling_problems,
-)
+from transfer.d2.scale import SCALED, batch_problems, batch_warnings, scale_to  # noqa: E402
+from transfer.scaling import Change, scaling_problems  # noqa: E402
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "d2"
 VOC, COCO = CONFIGS / "voc_r50_c4_24k.yaml", CONFIGS / "coco_r50_fpn_1x.yaml"
@@ -62,11 +56,11 @@ def test_nothing_scaled_away_and_nothing_scaled_to_itself() -> None:
 
 def test_contradictions_are_named_all_at_once() -> None:
     given = {"SOLVER.BASE_LR": "command line", "SOLVER.STEPS": "command line", "SOLVER.MAX_ITER": "own.yaml"}
-    lines = scaling_problems(4, given)
+    lines = scaling_problems(4, SCALED, given)
     assert [line.split()[2] for line in lines] == ["SOLVER.BASE_LR", "SOLVER.STEPS"]
     assert "contradicts --scale-to 4" in lines[0]
-    assert scaling_problems(4, {"MODEL.MASK_ON": "command line"}) == []
-    assert scaling_problems(0, {}) == ["--scale-to 0: a step needs at least one image"]
+    assert scaling_problems(4, SCALED, {"MODEL.MASK_ON": "command line"}) == []
+    assert scaling_problems(0, SCALED, {}) == ["--scale-to 0: a step needs at least one image"]
 
 
 def test_images_must_divide_among_all_ranks() -> None:

@@ -1,0 +1,76 @@
+"""Loading a converted backbone into a detector by exact names, with every tensor accounted for.
+
+Detectron2's and mmengine's own checkpointers only warn about names that do not fit; weights in the wrong names then
+train a random backbone without an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor, nn
+
+from pretrain.console import UserError
+from transfer.architectures import CONSTANTS, COUNTER
+from transfer.names import BACKBONE, LAST_STAGE, PYRAMID
+
+RES5 = {"detectron2": LAST_STAGE["detectron2"] + "res5.", "mmdet": LAST_STAGE["mmdet"] + "layer4."}
+TOOLS = {"detectron2": "tools/convert_to_d2.py", "mmdet": "tools/convert_to_mmdet.py"}
+# What a detector adds to the pretrained network: C4's extra norm, and the norms of Swin's first three stages.
+OWN_OF_DETECTOR = (
+    RES5["detectron2"] + "norm.",
+    *(f"{prefix}norm{stage}." for prefix in PYRAMID.values() for stage in range(3)),
+)
+WITHOUT_EFFECT = (COUNTER, *CONSTANTS)
+
+
+def load_exact(model: nn.Module, weights: Mapping[str, Tensor], framework: str, origin: str = "weights") -> int:
+    """Load a converted backbone into a detector; the rest of the detector keeps its initial values.
+
+    BatchNorm counters have no effect and may be absent on either side (a FrozenBatchNorm has none); the constants of a
+    Swin transformer are the detector's own.
+
+    Args:
+        model: The detector.
+        weights: {exact name: tensor}.
+        framework: "detectron2" or "mmdet".
+        origin: Where the weights are from, for messages.
+
+    Returns:
+        The number of tensors loaded.
+
+    Raises:
+        UserError: A tensor of the file has no place, one of the backbone is not in the file, or a shape differs.
+    """
+    own = model.state_dict()
+    given_head, own_head = _head(weights, framework), _head(own, framework)
+    if given_head != own_head:
+        raise UserError(
+            f"{origin}: converted with --head {given_head}, but the config builds a {own_head} detector; convert the "
+            f"checkpoint again: python {TOOLS[framework]} CHECKPOINT OUT.pth --head {own_head}"
+        )
+    prefixes = (PYRAMID[framework],) if own_head == "fpn" else (BACKBONE[framework], RES5[framework])
+    wanted = [name for name in own if name.startswith(prefixes) and not name.startswith(OWN_OF_DETECTOR)]
+    for name in wanted:
+        if name not in weights and not name.endswith(WITHOUT_EFFECT):
+            raise UserError(f"{origin}: {name} is not in the file, and would stay random; convert the checkpoint again")
+    fitting = {}
+    for name, tensor in weights.items():
+        if name not in own:
+            if name.endswith(WITHOUT_EFFECT):
+                continue
+            raise UserError(
+                f"{origin}: {name} has no place in the detector that the config builds; is it the same architecture?"
+            )
+        if own[name].shape != tensor.shape:
+            raise UserError(
+                f"{origin}: {name} is {tuple(tensor.shape)}, the detector has {tuple(own[name].shape)}; the config "
+                "builds another architecture"
+            )
+        fitting[name] = tensor
+    model.load_state_dict(fitting, strict=False)
+    return len(fitting)
+
+
+def _head(names: Iterable[str], framework: str) -> str:
+    return "c4" if any(name.startswith(RES5[framework]) for name in names) else "fpn"
