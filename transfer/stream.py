@@ -31,7 +31,7 @@ class Stream:
     """An endless iterable of batches; it starts at batch `start`, which may be set until it is iterated.
 
     Attributes:
-        pictures: Read and augmented by index, in the workers.
+        dataset: The pictures, read and augmented by index in the workers.
         wide: For each picture, whether it goes with the wide ones.
         batch: Pictures in a batch of one rank.
         seed: Of the order and of the augmentations.
@@ -43,7 +43,7 @@ class Stream:
         settings: Further arguments of torch's DataLoader.
     """
 
-    pictures: Pictures
+    dataset: Pictures
     wide: list[bool]
     batch: int
     seed: int
@@ -54,9 +54,13 @@ class Stream:
     start: int = 0
     settings: dict[str, Any] | None = None
 
+    def __len__(self) -> int:
+        """Return the number of batches in a pass over the pictures; the stream goes on."""
+        return len(self.dataset) // (self.batch * self.world_size)
+
     def __iter__(self) -> Iterator[Any]:
         loader = DataLoader(
-            SeededPictures(self.pictures, self.seed),
+            SeededPictures(self.dataset, self.seed),
             batch_sampler=batch_positions(
                 self.wide, self.batch, self.seed, self.rank, self.world_size, self.start
             ),  # an iterator: torch does not ask for its length

@@ -18,14 +18,14 @@ data_name = "VOC 2007 test"
 model = dict(roi_head=dict(bbox_head=dict(num_classes=20)))
 
 train_pipeline = [
-    dict(type="LoadImageFromFile"),
+    dict(type="LoadCheckedImage"),
     dict(type="LoadAnnotations", with_bbox=True),
     dict(type="RandomChoiceResize", scales=[(1333, side) for side in range(480, 801, 32)], keep_ratio=True),
     dict(type="RandomFlip", prob=0.5),
     dict(type="PackDetInputs"),
 ]
 test_pipeline = [
-    dict(type="LoadImageFromFile"),
+    dict(type="LoadCheckedImage"),
     dict(type="Resize", scale=(1333, 800), keep_ratio=True),
     dict(type="LoadAnnotations", with_bbox=True),  # after Resize, so that the true boxes stay in the original's pixels
     dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
@@ -45,9 +45,6 @@ train_sets = [
 train_dataloader = dict(
     batch_size=2,  # on each of 8 GPUs
     num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type="InfiniteSampler", shuffle=True),
-    batch_sampler=dict(type="AspectRatioBatchSampler"),
     # The two years call themselves different data set types, which ConcatDataset would otherwise refuse.
     dataset=dict(type="ConcatDataset", ignore_keys=["dataset_type"], datasets=train_sets),
 )
@@ -68,7 +65,7 @@ val_dataloader = dict(
 )
 val_evaluator = dict(type="VocBoxAP")
 
-train_cfg = dict(type="IterBasedTrainLoop", max_iters=24000, val_interval=24000)
+train_cfg = dict(type="ResumableLoop", max_iters=24000, val_interval=24000)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.001, by_epoch=False, begin=0, end=100),
     dict(type="MultiStepLR", by_epoch=False, begin=0, end=24000, milestones=[18000, 22000], gamma=0.1),

@@ -11,7 +11,7 @@ Command:  torchrun --nproc-per-node 8 tools/finetune_mmdet.py configs/mmdet/fast
 
 _base_ = ["./_base_/faster-rcnn_fpn.py", "./_base_/coco.py", "./_base_/sgd.py", "./_base_/runtime.py"]
 
-train_cfg = dict(type="IterBasedTrainLoop", max_iters=90000, val_interval=90000)
+train_cfg = dict(type="ResumableLoop", max_iters=90000, val_interval=90000)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.001, by_epoch=False, begin=0, end=1000),
     dict(type="MultiStepLR", by_epoch=False, begin=0, end=90000, milestones=[60000, 80000], gamma=0.1),

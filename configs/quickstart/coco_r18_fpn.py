@@ -42,21 +42,21 @@ model = dict(
 )
 
 train_pipeline = [
-    dict(type="LoadImageFromFile"),
+    dict(type="LoadCheckedImage"),
     dict(type="LoadAnnotations", with_bbox=True),
     dict(type="Resize", scale=(128, 128), keep_ratio=True),
     dict(type="RandomFlip", prob=0.5),
     dict(type="PackDetInputs"),
 ]
 test_pipeline = [
-    dict(type="LoadImageFromFile"),
+    dict(type="LoadCheckedImage"),
     dict(type="Resize", scale=(128, 128), keep_ratio=True),
     dict(type="LoadAnnotations", with_bbox=True),
     dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
 ]
 train_dataloader = dict(
     batch_size=2,
-    num_workers=1,  # with a worker of its own the augmentation does not share its random numbers with the model
+    num_workers=1,
     dataset=dict(data_root=data_root, metainfo=metainfo, pipeline=train_pipeline),
 )
 val_dataloader = dict(
@@ -73,7 +73,8 @@ optim_wrapper = dict(
     optimizer=dict(type="AdamW", lr=5e-4, weight_decay=0.05),
     paramwise_cfg=dict(norm_decay_mult=0.0),
 )
-train_cfg = dict(type="IterBasedTrainLoop", max_iters=320, val_interval=320)
+auto_scale_lr = dict(base_batch_size=2)
+train_cfg = dict(type="ResumableLoop", max_iters=320, val_interval=320)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.05, by_epoch=False, begin=0, end=20),
     dict(type="MultiStepLR", by_epoch=False, begin=0, end=320, milestones=[256], gamma=0.1),

@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 from scipy import stats
 
 from pretrain.backbones import BackboneCard
 from pretrain.console import UserError
 from transfer.d2.config import changed_values, get_cfg, load_config
+from transfer.settings import settings_of
 from transfer.summarize.comparisons import Cell
 from transfer.summarize.paper import CONFIGS, SAME_PROTOCOL, departures, iterations_of, methods, table_7
 from transfer.summarize.printing import as_json, as_markdown
@@ -106,19 +108,25 @@ def test_the_form_of_table_7(tmp_path: Path) -> None:
 
 def test_mmdetection_has_a_table_of_its_own_with_the_same_paper_figures(tmp_path: Path) -> None:
     write(tmp_path, "mixup", 0, 82.0, VOC)
-    changes = {"framework": "mmdetection", "versions": {"mmdet": "3.3.0"}, "iterations": 24000}
-    options = ["train_dataloader.num_workers=8"]
-    write(tmp_path, "mixup", 0, 81.0, "faster-rcnn_r50-c4_voc0712", options=options, **changes)
+    name = "faster-rcnn_r50-c4_voc0712"
+    cfg = Config.fromfile(CONFIGS / "mmdet" / f"{name}.py", import_custom_modules=False)
+    changes = {"framework": "MMDetection 3.3.0", "iterations": 24000}
+    elsewhere = {
+        "train_dataloader.num_workers": 8,
+        "train_cfg.val_interval": 3,
+        "model.data_preprocessor.std": [1, 1, 1],
+    }
+    settings = {**settings_of(cfg, 16), **elsewhere}
+    write(tmp_path, "mixup", 0, 81.0, name, settings=settings, **changes)
     first, second = tables(tmp_path)
     titles = sorted((first.title, second.title))
     assert titles == ["Detectron2 0.6, voc_r50_c4_24k", "MMDetection 3.3.0, faster-rcnn_r50-c4_voc0712"]
     assert [table.rows["mixup"]["VOC mAP (AP50)"].paper for table in (first, second)] == [80.7, 80.7]
     assert not any("runs depart" in note for table in (first, second) for note in table.notes)
-    write(
-        tmp_path, "cutmix", 0, 81.0, "faster-rcnn_r50-c4_voc0712", options=["optim_wrapper.optimizer.lr=1"], **changes
-    )
+    settings["optim_wrapper.optimizer.lr"] = 1.0
+    write(tmp_path, "cutmix", 0, 81.0, name, settings=settings, **changes)
     assert any(
-        "faster-rcnn_r50-c4_voc0712: optim_wrapper.optimizer.lr 1." in n for t in tables(tmp_path) for n in t.notes
+        "faster-rcnn_r50-c4_voc0712: optim_wrapper.optimizer.lr 1.0." in n for t in tables(tmp_path) for n in t.notes
     )
 
 

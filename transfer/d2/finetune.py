@@ -66,9 +66,10 @@ def check_only(job: Job) -> None:
     plan = make_plan(job)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)  # a file would count as 80
     if plan.converted:
-        console.print(f"{job.config} for {job.weights}: {plan.converted.card.arch}, {plan.start}")
+        console.print(f"{job.config} for {job.weights}: {plan.converted.card.arch}, {plan.start}", soft_wrap=True)
     else:
-        console.print(f"{job.config} from scratch: no weights and no card; the preprocessing is that of every start")
+        told = "from scratch: no weights and no card; the preprocessing is that of every start"
+        console.print(f"{job.config} {told}", soft_wrap=True)
     console.print(check.as_table(plan.reading.findings, plan.converted is not None))
     if plan.changes:
         console.print(scaling.as_table(plan.changes))

@@ -1,4 +1,4 @@
-"""A fine-tuning configuration: read, overridden, checked, and bound to the weights' card.
+"""A fine-tuning configuration: read, overridden, and compared with the weights' card and the protocol.
 
 MMDetection ignores what it does not know: a misspelt key, or a data_preprocessor at the top level instead of inside
 the model, trains a detector on wrongly prepared images without a word. Here each of these is refused.
@@ -7,52 +7,76 @@ the model, trains a detector on wrongly prepared images without a word. Here eac
 from __future__ import annotations
 
 import inspect
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from mmdet import registry
-from mmengine.config import Config, ConfigDict, DictAction
-from mmengine.registry import Registry
+from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from pretrain.backbones import BackboneCard
 from pretrain.console import UserError, did_you_mean
-from transfer.mmdet.features import resnet_depth
+from transfer import check as checking
+from transfer.mmdet import check
+from transfer.mmdet.parts import parameters_of
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 RUNNER_KEYS = sorted({*inspect.signature(Runner).parameters, "data_name"} - {"cfg"})
-VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
-def load_config(path: str | Path, options: list[str] | None = None) -> Config:
-    """Read a configuration file and apply `--cfg-options`.
+@dataclass(frozen=True)
+class Reading:
+    """A configuration, and what there is to say about it.
+
+    Attributes:
+        cfg: The configuration, with the card's mean and std in it.
+        given: {key of --cfg-options: check.COMMAND_LINE}.
+        findings: What was compared.
+        problems: A line for each reason why it cannot be trained.
+    """
+
+    cfg: Config
+    given: dict[str, str]
+    findings: list[checking.Finding]
+    problems: list[str]
+
+
+def read_config(
+    path: str | Path,
+    card: BackboneCard | None = None,
+    options: list[str] | None = None,
+    head: str = "",
+    source: str = "",
+) -> Reading:
+    """Read a configuration file, apply `--cfg-options`, and compare it with the card and the protocol.
 
     Args:
         path: A Python file in mmengine's form, possibly with `_base_`.
+        card: Of the weights that will be loaded, None from scratch. Its mean and std replace ImageNet's.
         options: ["optim_wrapper.optimizer.lr=0.01", ...]; a value is read as Python where it can be.
+        head: "c4" or "fpn", which the weights were converted for; empty where it is not known.
+        source: The checkpoint that they were converted from, for the remedy.
 
     Raises:
         UserError: The file is missing or wrong, a key is misspelt, or the data_preprocessor stands where MMDetection
             would ignore it.
     """
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such configuration; those at hand lie in configs/mmdet and configs/quickstart")
-    try:
-        cfg = Config.fromfile(path)
-    except (SyntaxError, NameError, AttributeError, FileNotFoundError, ImportError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: not a configuration ({type(error).__name__}: {error})") from error
-    # mmengine writes the configuration into every checkpoint; formatting it by yapf would take a second each time.
-    cfg = Config(cfg._cfg_dict, cfg.text, cfg.filename, cfg.env_variables, format_python_code=False)
-    _check_top_level(cfg, str(path))
-    values = dict(_split(option) for option in options or [])
-    for key in values:
-        _check_key(cfg, key)
-    cfg.merge_from_dict(values)
-    _check_top_level(cfg, str(path))
-    return cfg
+    cfg, given = _read(path, options or [])
+    check.adopt_preprocessing(cfg.model, card)
+    found = check.findings(cfg, card, given, head, f"python tools/convert_to_mmdet.py {source} OUT.pth")
+    return Reading(cfg, given, found, checking.problems(found, given, path))
+
+
+def load_config(path: str | Path, card: BackboneCard | None = None, options: list[str] | None = None) -> Config:
+    """Return the configuration alone.
+
+    Raises:
+        UserError: As `read_config`, or it cannot be trained; all reasons are named.
+    """
+    reading = read_config(path, card, options)
+    checking.refuse(reading.problems)
+    return reading.cfg
 
 
 def set_data_root(cfg: Config, root: str | Path) -> None:
@@ -72,58 +96,22 @@ def set_data_root(cfg: Config, root: str | Path) -> None:
     moved(cfg._cfg_dict)
 
 
-def apply_card(cfg: Config, card: BackboneCard, head: str) -> None:
-    """Prepare images as the weights want them, and refuse a detector that the weights do not fit.
-
-    The card's mean and std replace ImageNet's in `model.data_preprocessor`, in units of 0..255 and RGB.
-
-    Args:
-        cfg: The configuration; changed in place.
-        card: Of the converted weights.
-        head: For which detector they were converted: "c4" or "fpn".
-
-    Raises:
-        UserError: Depth, head, style, channel order or normalisation of the configuration contradict the card.
-    """
-    model = cfg.model
-    if config_head(cfg) != head:
-        raise UserError(
-            f"the weights were converted for --head {head}, the configuration builds a {config_head(cfg)} detector; "
-            f"convert again with --head {config_head(cfg)}"
-        )
-    parts = {"model.backbone": model.backbone}
-    if head == "c4":
-        parts["model.roi_head.shared_head"] = model.roi_head.shared_head
-    for where, part in parts.items():
-        if part.depth != resnet_depth(card.arch):
-            raise UserError(f"{where}.depth is {part.depth}, the weights are of {card.arch}")
-        if part.get("style", "pytorch") != card.stride_style:
-            raise UserError(
-                f"{where}.style is '{part.style}', the weights need '{card.stride_style}' (where the stride sits)"
-            )
-    if card.stem != "imagenet" or card.channel_order != "RGB":
-        raise UserError(
-            f"weights with stem '{card.stem}' and channels {card.channel_order}; MMDetection needs ImageNet's, RGB"
-        )
-    _apply_preprocessing(model.data_preprocessor, card)
-
-
-def config_head(cfg: Config) -> str:
-    """Return "c4" if the last stage sits in the RoI head, else "fpn"."""
-    return "c4" if cfg.model.roi_head.get("shared_head") else "fpn"
-
-
-def _apply_preprocessing(preprocessor: ConfigDict, card: BackboneCard) -> None:
-    where = "model.data_preprocessor"
-    if preprocessor.get("bgr_to_rgb") is not True:
-        raise UserError(f"{where}.bgr_to_rgb must be True: images are read as BGR, and the weights want RGB")
-    for name, usual, wanted in (("mean", IMAGENET_MEAN, card.mean), ("std", IMAGENET_STD, card.std)):
-        given = [float(value) for value in preprocessor.get(name) or ()]
-        ours = [round(255 * value, 6) for value in wanted]
-        allowed = (ours, [round(255 * value, 6) for value in usual])
-        if not any(len(given) == 3 and max(abs(a - b) for a, b in zip(given, values)) < 0.01 for values in allowed):
-            raise UserError(f"{where}.{name} is {given}, the weights' card says {ours}; leave it to the card")
-        preprocessor[name] = ours
+def _read(path: str | Path, options: list[str]) -> tuple[Config, dict[str, str]]:
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such configuration; those at hand lie in configs/mmdet and configs/quickstart")
+    try:
+        cfg = Config.fromfile(path)
+    except (SyntaxError, NameError, AttributeError, FileNotFoundError, ImportError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not a configuration ({type(error).__name__}: {error})") from error
+    # mmengine writes the configuration into every checkpoint; formatting it by yapf would take a second each time.
+    cfg = Config(cfg._cfg_dict, cfg.text, cfg.filename, cfg.env_variables, format_python_code=False)
+    _check_top_level(cfg, str(path))
+    values = dict(_split(option) for option in options)
+    for key in values:
+        _check_key(cfg, key)
+    cfg.merge_from_dict(values)
+    _check_top_level(cfg, str(path))
+    return cfg, dict.fromkeys(values, checking.COMMAND_LINE)
 
 
 def _split(option: str) -> tuple[str, Any]:
@@ -140,9 +128,10 @@ def _check_top_level(cfg: Config, path: str) -> None:
     for key in cfg:
         if key not in RUNNER_KEYS and (close := get_close_matches(key, RUNNER_KEYS, n=1, cutoff=0.85)):
             raise UserError(f"{path}: unknown entry '{key}'; did you mean '{close[0]}'?")
-    for needed in ("model", "train_dataloader", "val_dataloader", "val_evaluator", "train_cfg", "data_root"):
-        if needed not in cfg:
-            raise UserError(f"{path}: no entry '{needed}'; start from a file of configs/mmdet")
+    needed = ("model", "train_dataloader", "val_dataloader", "val_evaluator", "train_cfg", "optim_wrapper", "data_root")
+    for key in needed:
+        if key not in cfg:
+            raise UserError(f"{path}: no entry '{key}'; start from a file of configs/mmdet")
 
 
 def _check_key(cfg: Config, key: str) -> None:
@@ -178,16 +167,5 @@ def _known_keys(node: dict[str, Any], path: list[str]) -> list[str]:
     elif path[-1].endswith("_dataloader"):
         known |= set(inspect.signature(DataLoader.__init__).parameters) - {"self"}
     if isinstance(node.get("type"), str):
-        built = _find_class(node["type"])
-        for base in inspect.getmro(built) if inspect.isclass(built) else ():
-            if base.__module__ != "builtins":
-                parameters = inspect.signature(base).parameters.values()
-                known |= {entry.name for entry in parameters if entry.kind not in VARIADIC}
-        known.discard("self")
+        known |= set(parameters_of(node["type"]))
     return sorted(known)
-
-
-def _find_class(name: str) -> Any:
-    """Return the class that any of MMDetection's registries knows by this name, or None."""
-    candidates = [value for value in vars(registry).values() if isinstance(value, Registry)]
-    return next((found for entry in candidates if (found := entry.get(name)) is not None), None)

@@ -13,7 +13,7 @@ from torch import distributed
 
 from pretrain.console import UserError
 
-LAUNCHERS = ("none", "pytorch", "slurm")
+FIRST_PORT = 15000  # of those at which the processes of a SLURM job may meet
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,10 @@ def process_group(launcher: str) -> Iterator[Ranks]:
 
 
 def _environment_of_slurm() -> None:
-    """Say in torch's words what srun says in its own."""
-    slurm = SLURMEnvironment(auto_requeue=False)
-    own = {"RANK": slurm.global_rank(), "WORLD_SIZE": slurm.world_size(), "LOCAL_RANK": slurm.local_rank()}
-    own |= {"MASTER_ADDR": slurm.main_address, "MASTER_PORT": slurm.main_port}
-    os.environ.update({key: str(value) for key, value in own.items()})
+    """Say in torch's words what srun says in its own; the first host of the job is where the processes meet."""
+    own = {"RANK": "SLURM_PROCID", "WORLD_SIZE": "SLURM_NTASKS", "LOCAL_RANK": "SLURM_LOCALID"}
+    os.environ.update({name: os.environ[theirs] for name, theirs in own.items()})
+    hosts = os.environ.get("SLURM_STEP_NODELIST") or os.environ.get("SLURM_NODELIST") or "127.0.0.1"
+    os.environ.setdefault("MASTER_ADDR", SLURMEnvironment.resolve_root_node_address(hosts))
+    port = FIRST_PORT + int(os.environ.get("SLURM_JOB_ID", "0")[-4:])  # two jobs on one machine rarely share it
+    os.environ.setdefault("MASTER_PORT", str(port))

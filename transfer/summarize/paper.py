@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from transfer.settings import settings_of
 from transfer.summarize.runs import FIGURES, OF_THE_MACHINE, Run
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -24,7 +25,10 @@ TITLES = {
 }
 SAME_PROTOCOL = {"faster-rcnn_r50-c4_voc0712": "voc_r50_c4_24k"}  # MMDetection's config of the same column
 # The card of the weights decides these, and they stand in no config.
-OF_THE_CARD = {"INPUT.FORMAT", "MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD", "MODEL.RESNETS.STRIDE_IN_1X1"}
+OF_THE_CARD = {
+    *("INPUT.FORMAT", "MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD", "MODEL.RESNETS.STRIDE_IN_1X1"),
+    *("model.data_preprocessor.mean", "model.data_preprocessor.std"),
+}
 OWN_DEFAULTS = {"SOLVER.OPTIMIZER": "SGD"}  # the toolkit's own key, which Detectron2's defaults lack
 
 
@@ -89,13 +93,21 @@ def departures(run: Run) -> dict[str, str]:
     if protocol is None:
         return {}
     settings = {key: value for key, value in run.settings.items() if key != "iterations"}
-    if run.config in SAME_PROTOCOL:  # the rest are the options of the command line
-        return settings
-    published = {
-        key: json.dumps(value)
-        for key, value in {**OWN_DEFAULTS, **_written(CONFIGS / "d2" / f"{protocol}.yaml")}.items()
-    }
+    if run.config in SAME_PROTOCOL:
+        written = _written_for_mmdet(CONFIGS / "mmdet" / f"{run.config}.py")
+    else:
+        written = {**OWN_DEFAULTS, **_written(CONFIGS / "d2" / f"{protocol}.yaml")}
+    published = {key: json.dumps(value) for key, value in written.items()}
     return {key: value for key, value in settings.items() if key not in OF_THE_CARD and value != published.get(key)}
+
+
+@cache
+def _written_for_mmdet(path: Path) -> dict[str, Any]:
+    """Return {"a.b": value} of a MMDetection configuration, as its runs record it."""
+    from mmengine.config import Config  # late: it takes a second, and only runs of MMDetection need it
+
+    cfg = Config.fromfile(path, import_custom_modules=False)
+    return settings_of(cfg, cfg.auto_scale_lr.base_batch_size)
 
 
 @cache

@@ -18,8 +18,8 @@ BRANCHES = ("teacher", "student")
 OF_THE_MACHINE = {
     *("SEED", "OUTPUT_DIR", "VERSION", "VIS_PERIOD", "CUDNN_BENCHMARK", "MODEL.DEVICE", "DATALOADER.NUM_WORKERS"),
     *("SOLVER.CHECKPOINT_PERIOD", "TEST.EVAL_PERIOD"),
-    *("data_root", "work_dir", "train_dataloader.num_workers", "val_dataloader.num_workers"),
-    *("default_hooks.checkpoint.interval", "default_hooks.logger.interval"),
+    *("train_dataloader.num_workers", "val_dataloader.num_workers", "val_dataloader.persistent_workers"),
+    "train_cfg.val_interval",
 }
 
 
@@ -117,19 +117,14 @@ def _lacking(content: Any) -> str:
 
 def _run(path: Path, content: dict[str, Any]) -> Run:
     """Take from a results.json what a table needs."""
-    versions = content.get("versions", {})
-    framework = str(content["framework"])
-    if framework == "mmdetection":
-        framework = f"MMDetection {versions.get('mmdet', '')}".strip()
     settings = {key: json.dumps(value) for key, value in content.get("settings", {}).items()}
-    settings |= dict(option.split("=", 1) for option in content.get("options", []))
     settings["iterations"] = str(int(content["iterations"]))
     figures = {name: math.nan if content[name] is None else float(content[name]) for name in FIGURES}
     if not content["start"].strip():
         raise ValueError("a start without a name")
     return Run(
         path=path,
-        framework=framework,
+        framework=str(content["framework"]),
         config=Path(content["config"]).stem,
         start=content["start"],
         seed=int(content["seed"]),
