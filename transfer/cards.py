@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,9 @@ def card_beside(path: str | Path) -> BackboneCard | None:
         return read_card(path)
     if is_converted(path):
         return read_converted_card(path)[0]
-    config = path.with_name("config.yaml")
-    if config.is_file() and path.with_name("run.json").is_file():
-        return _card_of_run(config)
+    run = path.with_name("run.json")
+    if run.is_file():
+        return _card_of_run(run)
     return None
 
 
@@ -95,31 +96,61 @@ def read_converted_card(path: Path) -> tuple[BackboneCard, dict[str, Any]]:
     return BackboneCard(**entries), {name: values[name] for name in CONVERTED}
 
 
-def _card_of_run(config: Path) -> BackboneCard:
-    """Return the card of a detector that tools/finetune_d2.py trained: its preprocessing is that of its config.
+def _card_of_run(path: Path) -> BackboneCard | None:
+    """Return the card of a detector that this toolkit fine-tuned: its preprocessing is that of its config.
+
+    Args:
+        path: run.json; that of a Detectron2 run has a config.yaml beside it.
 
     Raises:
         UserError: The config is damaged, or its backbone is not one that is converted.
     """
-    run = read_json(config.with_name("run.json"))
+    run, config = read_json(path), path.with_name("config.yaml")
     try:
-        values = yaml.safe_load(config.read_text())
-        resnets = values["MODEL"]["RESNETS"]
-        shape = ResNetShape(resnets["DEPTH"], resnets["NUM_GROUPS"], resnets["WIDTH_PER_GROUP"])
-        swin = "swin" in values["MODEL"]["BACKBONE"]["NAME"]
-        mean, std = (
-            tuple(round(value / 255, 6) for value in values["MODEL"][key]) for key in ("PIXEL_MEAN", "PIXEL_STD")
-        )
-        card = BackboneCard(
-            arch=SWIN if swin else next(name for name, known in RESNETS.items() if known == shape),
-            classes=(),
-            stride_style="caffe" if resnets["STRIDE_IN_1X1"] else "pytorch",
-            channel_order=values["INPUT"]["FORMAT"],
-            mean=mean,
-            std=std,
-            method=run["start"],
-            training={"fine-tuned on": list(values["DATASETS"]["TRAIN"]), "seed": run["seed"]},
-        )
+        if config.is_file():
+            values = _of_detectron2(yaml.safe_load(config.read_text()))
+        elif "model.backbone.type" in run["settings"]:
+            values = _of_mmdet(run["settings"])
+        else:
+            return None
+        mean, std = (tuple(round(value / 255, 6) for value in values.pop(key)) for key in ("mean", "std"))
+        training = {"fine-tuned on": values.pop("data"), "seed": run["seed"]}
+        return BackboneCard(classes=(), mean=mean, std=std, method=run["start"], training=training, **values)
     except (yaml.YAMLError, KeyError, TypeError, StopIteration) as error:
-        raise UserError(f"{config}: not the config of a fine-tuned detector of a known backbone ({error})") from error
-    return card
+        origin = config if config.is_file() else path
+        raise UserError(f"{origin}: not the config of a fine-tuned detector of a known backbone ({error})") from error
+
+
+def _of_detectron2(cfg: dict[str, Any]) -> dict[str, Any]:
+    """Return what a card says, from a Detectron2 config; mean and std in 0..255."""
+    model, resnets = cfg["MODEL"], cfg["MODEL"]["RESNETS"]
+    shape = ResNetShape(resnets["DEPTH"], resnets["NUM_GROUPS"], resnets["WIDTH_PER_GROUP"])
+    return {
+        "arch": SWIN if "swin" in model["BACKBONE"]["NAME"] else _arch(shape),
+        "stride_style": "caffe" if resnets["STRIDE_IN_1X1"] else "pytorch",
+        "channel_order": cfg["INPUT"]["FORMAT"],
+        "mean": model["PIXEL_MEAN"],
+        "std": model["PIXEL_STD"],
+        "data": list(cfg["DATASETS"]["TRAIN"]),
+    }
+
+
+def _of_mmdet(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return what a card says, from the settings that a run of MMDetection records; mean and std in 0..255."""
+    swin = settings["model.backbone.type"] == "SwinTransformer"
+    groups = settings.get("model.backbone.groups", 1)
+    width = settings.get("model.backbone.base_width", 4) if groups > 1 else 64
+    rgb = settings["model.data_preprocessor.bgr_to_rgb"]
+    files = [value for key, value in settings.items() if re.fullmatch(r"train_dataloader\.dataset\..*ann_file", key)]
+    return {
+        "arch": SWIN if swin else _arch(ResNetShape(settings["model.backbone.depth"], groups, width)),
+        "stride_style": settings.get("model.backbone.style", "pytorch"),
+        "channel_order": "RGB" if rgb else "BGR",
+        "mean": settings["model.data_preprocessor.mean"],
+        "std": settings["model.data_preprocessor.std"],
+        "data": files,
+    }
+
+
+def _arch(shape: ResNetShape) -> str:
+    return next(name for name, known in RESNETS.items() if known == shape)

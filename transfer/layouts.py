@@ -1,7 +1,7 @@
 """Source layouts: whatever wrapped the backbone, bring its weights back to torchvision's names.
 
-Known are the names of torchvision and timm, of OpenMMLab (mmpretrain, OpenMixup), of Microsoft's Swin and of
-Detectron2, behind any prefix: `module.` (DDP), `backbone.` (OpenMMLab, solo-learn), `module.encoder_q.` (MoCo),
+Known are the names of torchvision and timm, of OpenMMLab (mmpretrain, OpenMixup, MMDetection), of Microsoft's Swin and
+of Detectron2, behind any prefix: `module.` (DDP), `backbone.` (OpenMMLab, solo-learn), `module.encoder_q.` (MoCo),
 `backbone_q.` and `backbone_k.` (AutoMix in OpenMixup), `timm_model.`, `_feature_blocks.` (VISSL), and under any keys
 such as `state_dict`, `model` or `classy_state_dict`, which count as part of the prefix.
 """
@@ -23,6 +23,7 @@ from pretrain.files import sha256
 from transfer.architectures import ARCHITECTURES
 from transfer.cards import card_beside
 from transfer.identify import Network, canonical, identify, widened
+from transfer.names import LAST_STAGE
 from transfer.reading import read_file
 
 # The tensor by which a layout is known. timm's ResNets, and OpenMMLab's, have torchvision's names.
@@ -33,6 +34,9 @@ MARKERS = {
     "mmdet": r"stages\.0\.blocks\.0\.attn\.w_msa\.qkv\.weight",
 }
 MARKER = re.compile(r"^(|.*\.)(?:" + "|".join(f"(?P<{name}>{words})" for name, words in MARKERS.items()) + ")$")
+
+# Where a C4 detector holds the last stage, by the names it has; MMDetection's ResNets have torchvision's.
+RES5 = {"detectron2": (LAST_STAGE["detectron2"], "res5"), "torchvision": (LAST_STAGE["mmdet"], "layer4")}
 
 # Words in a prefix that mark a moving average, and the branch that is usually transferred where the file also holds
 # the network that it follows: AutoMix, DINO, timm and OpenMMLab evaluate the average, MoCo and solo-learn do not.
@@ -172,9 +176,10 @@ def _choose(tensors: dict[str, Tensor], origin: str, branch: str | None) -> Netw
     prefix = _choose_prefix(sorted(found), origin, branch)
     framework = found[prefix]
     own_names = {name.removeprefix(prefix): name for name in tensors if name.startswith(prefix)}
-    if framework == "detectron2" and prefix.endswith("backbone."):  # C4: the last stage is in the RoI head
-        roi_head = prefix.removesuffix("backbone.") + "roi_heads."
-        own_names |= {name.removeprefix(roi_head): name for name in tensors if name.startswith(f"{roi_head}res5.")}
+    if framework in RES5 and prefix.endswith("backbone."):  # C4: the last stage is in the RoI head
+        roi_head, stage = RES5[framework]
+        roi_head = prefix.removesuffix("backbone.") + roi_head
+        own_names |= {name.removeprefix(roi_head): name for name in tensors if name.startswith(f"{roi_head}{stage}.")}
     if framework == "timm" and "layers.0.downsample.reduction.weight" in own_names:
         framework = "detectron2" if "norm3.weight" in own_names else "microsoft"
     weights = {name: tensors[own] for name, own in own_names.items()}

@@ -23,12 +23,13 @@ from transfer.verify import verify
 
 @pytest.mark.parametrize("arch", ["resnet18", "resnet50", "resnext50_32x4d"])
 @pytest.mark.parametrize("head", ["c4", "fpn"])
-def test_there_and_back(arch: str, head: str) -> None:
-    """The way back is compared with Detectron2's network, filled by the names in the file."""
+@pytest.mark.parametrize(("framework", "names"), [("detectron2", "detectron2"), ("mmdet", "torchvision")])
+def test_there_and_back(arch: str, head: str, framework: str, names: str) -> None:
+    """The way back is compared with the network whose names the file has, filled by these."""
     weights = randomised(arch)
-    detector = {"model": convert(weights, "detectron2", head=head).state_dict}
+    detector = {"model": convert(weights, framework, head=head).state_dict}
     source = read_source(detector)
-    assert source.network.framework == "detectron2"
+    assert source.network.framework == names
     back = convert(source, "torchvision")
     assert back.state_dict.keys() == {name for name in weights if not name.startswith("fc.")}
     assert all(torch.equal(tensor, weights[name]) for name, tensor in back.state_dict.items())
@@ -124,6 +125,59 @@ def test_refusals(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(UserError, match=r"config\.yaml: not the config of a fine-tuned detector of a known backbone"):
         read_source(tmp_path / "model_final.pth")
     assert not list(tmp_path.glob("out*"))
+
+
+def mmdet_settings(tmp_path: Path, arch: str, **changes: object) -> Path:
+    """Write what a run of tools/finetune_mmdet.py leaves beside its checkpoints, and a checkpoint of these weights."""
+    settings = {
+        "model.data_preprocessor.mean": [123.675, 116.28, 103.53],
+        "model.data_preprocessor.std": [63.75, 63.75, 63.75],
+        "model.data_preprocessor.bgr_to_rgb": True,
+        "model.backbone.type": "ResNet",
+        "model.backbone.depth": 50,
+        "model.backbone.style": "pytorch",
+        "train_dataloader.dataset.datasets.0.ann_file": "a.txt",
+        "train_dataloader.dataset.datasets.1.ann_file": "b.txt",
+        "val_dataloader.dataset.ann_file": "c.txt",
+        **changes,
+    }
+    (tmp_path / "run.json").write_text(json.dumps({"start": "automix teacher", "seed": 3, "settings": settings}))
+    head = "fpn" if arch.startswith("swin") else "c4"
+    state = convert(randomised(arch), "mmdet", head=head).state_dict
+    own = {"roi_head.shared_head.norm.weight": torch.zeros(1)}
+    torch.save({"meta": {"iter": 7}, "state_dict": {**state, **own}}, tmp_path / "iter_7.pth")
+    return tmp_path / "iter_7.pth"
+
+
+def test_a_run_of_mmdetection_brings_its_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = mmdet_settings(tmp_path, "resnet50")
+    command(monkeypatch, path, tmp_path / "out.safetensors")
+    model, card = load_backbone(tmp_path / "out.safetensors")
+    assert (card.arch, card.method, card.std) == ("resnet50", "automix teacher", (0.25, 0.25, 0.25))
+    assert card.training == {"fine-tuned on": ["a.txt", "b.txt"], "seed": 3}
+    wanted = randomised("resnet50")
+    assert all(torch.equal(tensor, wanted[name]) for name, tensor in model.state_dict().items() if name[:2] != "fc")
+
+
+@pytest.mark.parametrize(
+    ("arch", "changes"),
+    [
+        (
+            "resnext50_32x4d",
+            {"model.backbone.type": "ResNeXt", "model.backbone.groups": 32, "model.backbone.base_width": 4},
+        ),
+        ("swin_tiny_patch4_window7_224", {"model.backbone.type": "SwinTransformer"}),
+    ],
+)
+def test_the_architecture_of_a_run_of_mmdetection(tmp_path: Path, arch: str, changes: dict[str, object]) -> None:
+    source = read_source(mmdet_settings(tmp_path, arch, **changes))
+    assert (source.card.arch, source.preprocessing_known) == (arch, True)
+
+
+def test_a_run_of_mmdetection_of_another_backbone_is_refused(tmp_path: Path) -> None:
+    path = mmdet_settings(tmp_path, "resnet50", **{"model.backbone.depth": 26})
+    with pytest.raises(UserError, match=r"run\.json: not the config of a fine-tuned detector of a known backbone"):
+        read_source(path)
 
 
 @pytest.mark.parametrize("out", ["teacher.pth", "teacher.safetensors", "sub/../teacher.pkl"])

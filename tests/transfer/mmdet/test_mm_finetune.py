@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from pretrain.console import UserError
+from transfer.layouts import read_source
 from transfer.mmdet.finetune import Job, check_only, finetune, newest_checkpoint
 from transfer.mmdet.hooks import Watch
 from transfer.mmdet.runner import FinetuneRunner
@@ -98,6 +99,11 @@ def test_train_evaluate_draw_and_resume_bit_for_bit(job, tmp_path, monkeypatch, 
     start = torch.load(job.weights, weights_only=True)["backbone.conv1.weight"]
     final = weights_of(run / "iter_6.pth")
     assert (final["backbone.conv1.weight"] - start).norm() < 0.1 * start.norm()
+
+    # The way back reads the run's own checkpoint, with the preprocessing that it was trained with.
+    back = read_source(run / "iter_6.pth")
+    assert (back.card.arch, back.card.std, back.preprocessing_known) == ("resnet18", (0.229, 0.224, 0.225), True)
+    assert torch.equal(back.weights["conv1.weight"], final["backbone.conv1.weight"])
 
     # Ctrl-C in iteration 5, the same command again: the same weights as without it.
     cut = replace(job, work_dir=tmp_path / "cut")
