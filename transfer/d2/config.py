@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +17,9 @@ from transfer import check as checking
 from transfer.architectures import SWIN
 from transfer.cards import architecture_values, card_values
 from transfer.d2 import check
+from transfer.job import Reading
 
 PREPROCESSING_FROM_SCRATCH = BackboneCard(arch="", classes=())  # torchvision's, as for every start that is compared
-
-
-@dataclass(frozen=True)
-class Reading:
-    """A config, and what there is to say about it.
-
-    Attributes:
-        cfg: The whole config with the card's preprocessing in it; contradictions are left as they were written.
-        given: {key: where it was written, the path of the YAML or checking.COMMAND_LINE}; the rest are defaults.
-        findings: The config compared with the weights and the protocol.
-        problems: A line for each contradiction.
-    """
-
-    cfg: CfgNode
-    given: dict[str, str]
-    findings: list[checking.Finding]
-    problems: list[str]
 
 
 def load_config(path: str | Path, card: BackboneCard | None, overrides: list[str] | None = None) -> CfgNode:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,8 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
-from rich.console import Console
 
-from pretrain.console import warn
 from pretrain.files import read_json, write_json, write_text
-from transfer import check, scaling
 from transfer.claim import RESULTS, RUN, claim
 from transfer.d2 import launch
 from transfer.d2.config import default_value
@@ -26,6 +22,7 @@ from transfer.d2.evaluation import evaluate
 from transfer.d2.job import Job, Plan, identity, make_plan, prepare
 from transfer.d2.trainer import Trainer
 from transfer.d2.weights import load_detector
+from transfer.job import announce, print_check
 from transfer.loss_curve import loss_curve
 from transfer.weights import load_exact
 
@@ -45,14 +42,11 @@ def finetune(job: Job) -> dict[str, Any]:
     launch.require_devices(plan.ranks, plan.cfg.MODEL.DEVICE)
     output = Path(plan.cfg.OUTPUT_DIR)
     changed = [] if job.checkpoint else _claim(job, plan)
-    results = output / results_name(job)
+    results = output / job.results_name
     drawn = len(list((output / DRAWN).glob("*.png")))
     if changed or job.eval_only or drawn < job.draw or not results.is_file():
         if plan.ranks.first:
-            for line in plan.warnings:
-                warn(line)
-            if plan.changes:
-                Console(stderr=True, highlight=False).print(scaling.as_table(plan.changes))
+            announce(plan)
         launch.run(_work, (job,), plan.ranks, plan.cfg.MODEL.DEVICE, output)
     return dict(read_json(results)) if plan.ranks.first else {}
 
@@ -63,24 +57,7 @@ def check_only(job: Job) -> None:
     Raises:
         UserError: Something contradicts; all of it is named.
     """
-    plan = make_plan(job)
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)  # a file would count as 80
-    if plan.converted:
-        console.print(f"{job.config} for {job.weights}: {plan.converted.card.arch}, {plan.start}", soft_wrap=True)
-    else:
-        told = "from scratch: no weights and no card; the preprocessing is that of every start"
-        console.print(f"{job.config} {told}", soft_wrap=True)
-    console.print(check.as_table(plan.reading.findings, plan.converted is not None))
-    if plan.changes:
-        console.print(scaling.as_table(plan.changes))
-    for line in plan.warnings:
-        console.print(f"warning: {line}", soft_wrap=True)
-    check.refuse(plan.problems)
-
-
-def results_name(job: Job) -> str:
-    """Return the name of the file of results; the figures of another checkpoint do not replace the run's own."""
-    return f"results-{job.checkpoint.stem}.json" if job.checkpoint else RESULTS
+    print_check(job, make_plan(job))
 
 
 def _claim(job: Job, plan: Plan) -> list[str]:
@@ -119,7 +96,7 @@ def _work(job: Job) -> None:
         if job.draw:
             draw_detections(cfg, _bare(trainer.model), job.draw, output / DRAWN, job.draw_threshold)
         if trainer.results:
-            write_json(output / results_name(job), _results(job, plan, trainer))
+            write_json(output / job.results_name, _results(job, plan, trainer))
     comm.synchronize()  # the results are there
 
 

@@ -179,6 +179,9 @@ def _training(cfg: Config) -> Iterator[Finding]:
     if (cfg.get("auto_scale_lr") or {}).get("enable"):
         remedy = "by which mmengine scales the rate behind the settings, and not the schedule; use --scale-to"
         yield Finding("auto_scale_lr.enable", "False", "True", remedy)
+    if not (cfg.get("auto_scale_lr") or {}).get("base_batch_size"):
+        remedy = "but for how many images a step is the rate meant? set it, e.g. to 16"
+        yield Finding("auto_scale_lr.base_batch_size", "16", "None", remedy)
     parts = {"model": cfg.model, **dict(_stages(cfg.model))}
     for where, part in parts.items():
         for key in ("init_cfg", "pretrained"):

@@ -7,7 +7,6 @@ the model, trains a detector on wrongly prepared images without a word. Here eac
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -19,27 +18,11 @@ from torch.utils.data import DataLoader
 from pretrain.backbones import BackboneCard
 from pretrain.console import UserError, did_you_mean
 from transfer import check as checking
+from transfer.job import Reading
 from transfer.mmdet import check
 from transfer.mmdet.parts import parameters_of
 
 RUNNER_KEYS = sorted({*inspect.signature(Runner).parameters, "data_name"} - {"cfg"})
-
-
-@dataclass(frozen=True)
-class Reading:
-    """A configuration, and what there is to say about it.
-
-    Attributes:
-        cfg: The configuration, with the card's mean and std in it.
-        given: {key of --cfg-options: check.COMMAND_LINE}.
-        findings: What was compared.
-        problems: A line for each reason why it cannot be trained.
-    """
-
-    cfg: Config
-    given: dict[str, str]
-    findings: list[checking.Finding]
-    problems: list[str]
 
 
 def read_config(

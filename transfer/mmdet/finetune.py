@@ -6,7 +6,6 @@ import contextlib
 import logging
 import math
 import os
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,15 +16,15 @@ import torch
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from mmengine.device import get_device
-from rich.console import Console
 from torch import distributed
 
 import transfer.mmdet.heads
 import transfer.mmdet.metrics  # noqa: F401  (both register what the configurations name)
-from pretrain.console import UserError, first_few, warn
+from pretrain.console import UserError, first_few
 from pretrain.files import read_json, require_free_space, write_json
-from transfer import check, scaling
+from transfer import check
 from transfer.claim import RUN, claim
+from transfer.job import announce, print_check
 from transfer.loss_curve import loss_curve
 from transfer.mmdet import MMCV
 from transfer.mmdet.data import check_files
@@ -53,23 +52,19 @@ def finetune(job: Job) -> dict[str, Any]:
     launcher = chosen_launcher(job.launcher)
     with process_group(launcher) as ranks:
         plan = make_plan(job, ranks)
-        check.refuse([*plan.problems, *plan.of_processes])
+        check.refuse([*plan.problems, *([] if job.eval_only else plan.of_processes)])
         check_files(plan.cfg)
         newest = newest_checkpoint(plan.folder)
         begun = _agreed(newest, ranks, plan.folder)
-        mine = identity(job, plan)
         changed = []
         if not job.checkpoint:
-            options = (job.eval_only, job.resume, "--work-dir")
-            changed = claim(plan.folder, mine, begun, ranks.first, *options)
+            mine = identity(job, plan)
+            changed = claim(plan.folder, mine, begun, ranks.first, job.eval_only, job.resume, "--work-dir")
         results = plan.folder / job.results_name
         drawn = len(list((plan.folder / DRAWN).glob("*.jpg")))
         if changed or job.eval_only or drawn < job.draw or not results.is_file():
             if ranks.first:
-                for line in plan.warnings:
-                    warn(line)
-                if plan.changes:
-                    Console(stderr=True, highlight=False).print(scaling.as_table(plan.changes))
+                announce(plan)
             _work(job, plan, launcher, job.checkpoint or newest)
         _wait(ranks)  # the results are there
         return dict(read_json(results)) if ranks.first else {}
@@ -83,18 +78,7 @@ def check_only(job: Job) -> None:
     """
     world = int(os.environ.get("WORLD_SIZE", 1))
     plan = make_plan(job, Ranks(world=world))
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)  # a file would count as 80
-    if plan.converted:
-        console.print(f"{job.config} for {job.weights}: {plan.converted.card.arch}, {plan.start}", soft_wrap=True)
-    else:
-        told = "from scratch: no weights and no card; the preprocessing is that of every start"
-        console.print(f"{job.config} {told}", soft_wrap=True)
-    console.print(check.as_table(plan.reading.findings, plan.converted is not None))
-    if plan.changes:
-        console.print(scaling.as_table(plan.changes))
-    for line in (*plan.warnings, *plan.of_processes):
-        console.print(f"warning: {line}", soft_wrap=True)
-    check.refuse(plan.problems)
+    print_check(job, plan, plan.of_processes)
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
@@ -157,7 +141,6 @@ def _work(job: Job, plan: Plan, launcher: str, checkpoint: Path | None) -> None:
 
 def _prepare(cfg: Config, job: Job, plan: Plan, launcher: str, checkpoint: Path | None, resume: bool) -> None:
     """Write into the configuration what the Runner takes from it besides the recipe."""
-    cfg.work_dir = str(plan.folder)
     cfg.experiment_name = f"{plan.folder.name}_{time.time_ns()}"  # mmengine shares loggers between equal names
     cfg.launcher = launcher
     cfg.randomness = {"seed": job.seed}

@@ -60,11 +60,9 @@ def batch_problems(cfg: Config, world: int, gpus: bool, scale: int | None) -> li
         scale: Of --scale-to.
     """
     lines, each = [], cfg.train_dataloader.batch_size
-    base = (cfg.get("auto_scale_lr") or {}).get("base_batch_size")
+    base = cfg.auto_scale_lr.base_batch_size
     processes = f"{world} process{'es' if world > 1 else ''}"
-    if base is None:
-        lines.append(f"auto_scale_lr.base_batch_size is not set: for how many images a step is {RATE} meant?")
-    elif scale is not None and scale % world:
+    if scale is not None and scale % world:
         lines.append(f"--scale-to {scale} cannot be divided among {processes}")
     elif each * world != base:
         remedy = f"{BATCH}={base // world} by --cfg-options, or " if base % world == 0 else ""
