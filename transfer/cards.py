@@ -70,6 +70,52 @@ def architecture_values(arch: str) -> dict[str, int]:
     }
 
 
+def mmdet_preprocessing(card: BackboneCard) -> dict[str, Any]:
+    """Return the keys of an MMDetection config's `model.data_preprocessor` that the card decides; 0 to 255."""
+    return {
+        "mean": [round(255 * value, 6) for value in card.mean],
+        "std": [round(255 * value, 6) for value in card.std],
+        "bgr_to_rgb": card.channel_order == "RGB",  # MMDetection reads pictures as BGR
+    }
+
+
+def mmdet_values(card: BackboneCard, head: str) -> dict[str, Any]:
+    """Return what the weights decide in the `model` of an MMDetection config, and of the parts around the backbone.
+
+    To be laid over a config for a ResNet-50: it names what differs there and what MMDetection sets otherwise. Nothing
+    is frozen and every norm trains, as in all recipes for these weights.
+
+    Args:
+        card: Of the converted weights.
+        head: "c4" or "fpn".
+    """
+    values: dict[str, Any] = {"data_preprocessor": mmdet_preprocessing(card)}
+    if card.arch == SWIN:  # MMDetection's defaults are Swin-T; the names are its own already
+        return {**values, "backbone": {"type": "SwinTransformer", "convert_weights": False, "frozen_stages": -1}}
+    shape = RESNETS[card.arch]
+    grouped = {"groups": shape.groups, "base_width": shape.width_per_group} if shape.groups > 1 else {}
+    stages = {
+        "depth": shape.depth,
+        **grouped,
+        "style": card.stride_style,
+        "norm_cfg": {"type": "SyncBN", "requires_grad": True},
+        "norm_eval": False,
+    }
+    values["backbone"] = {"type": "ResNeXt" if grouped else "ResNet", **stages, "frozen_stages": -1}
+    channels = [shape.stage1_channels * 2**stage for stage in range(4)]
+    if head == "fpn":
+        return {**values, "neck": {"in_channels": channels}}
+    return {
+        **values,
+        "rpn_head": {"in_channels": channels[2], "feat_channels": channels[2]},
+        "roi_head": {
+            "shared_head": {"type": "ResLayerExtraNorm", **stages},
+            "bbox_roi_extractor": {"out_channels": channels[2]},
+            "bbox_head": {"in_channels": channels[3]},
+        },
+    }
+
+
 def converted_card(card: BackboneCard, path: Path, **entries: Any) -> dict[str, Any]:
     """Return what is written beside a converted file: the card, and where the weights are from and go to."""
     values = {**asdict(card), **entries, "weights_sha256": sha256(path)}

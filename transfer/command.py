@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from pretrain.console import UserError, first_few, progress
 from transfer.architectures import ARCHITECTURES
 from transfer.convert import HEADS, Converted, convert, with_classifier
-from transfer.files import FORMATS, out_file, save, save_export
+from transfer.files import FORMATS, config_file, out_file, save, save_export
 from transfer.layouts import Source, read_source
 from transfer.verify import Verification, verify
 
@@ -34,14 +34,15 @@ def convert_command(target: str, description: str = "") -> None:
     parser.add_argument("--head", choices=HEADS, help="detector the names are for (default: c4, for Swin fpn)")
     args = parser.parse_args()
 
-    out = out_file(args.out)
+    out = out_file(args.out, target)
     _keep_apart(args.checkpoint, out)
     source = read_source(args.checkpoint, args.arch, args.branch, args.trust)
     converted = convert(source, target, head=args.head)
     verification = report(source, converted, args.no_verify)
     path = save(converted, out, asdict(verification) if verification else None)
-    companions = [path.with_suffix(".json").name] + [path.with_suffix(".yaml").name] * (target == "detectron2")
-    Console(highlight=False, soft_wrap=True).print(f"{path} and {', '.join(companions)} written")
+    config = config_file(path, target)
+    companions = ", ".join([path.with_suffix(".json").name, *([config.name] if config else [])])
+    Console(highlight=False, soft_wrap=True).print(f"{path} and {companions} written")
 
 
 def convert_back_command(description: str) -> None:

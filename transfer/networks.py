@@ -33,8 +33,7 @@ def stage_features(
         head: "c4" or "fpn" for the names within a detector; None for those within the backbone alone.
 
     Returns:
-        {"stem", "layer1", ..., "layer4", and "norm" behind the last stage of a Swin transformer: (N, C, h, w)}. In
-        MMDetection without the stem.
+        {"stem", "layer1", ..., "layer4", and "norm" behind the last stage of a Swin transformer: (N, C, h, w)}.
 
     Raises:
         UserError: The weights do not fill the network exactly, or the framework has none of this architecture.
@@ -47,10 +46,28 @@ def stage_features(
     if framework == "mmdet":
         from transfer.mmdet import features as mmdet_features
 
-        return mmdet_features.stage_features(weights, card.arch, images, head)
+        return mmdet_features.stage_features(weights, card, images, head)
     from transfer.d2 import features as detectron2_features
 
     return detectron2_features.stage_features(weights, card, images, head)
+
+
+@torch.no_grad()
+def network_input(framework: str, card: BackboneCard, images: Tensor) -> Tensor:
+    """Return what a detector of the framework feeds its backbone, by the preprocessing that the card writes for it.
+
+    Args:
+        framework: "detectron2" or "mmdet".
+        card: Of the converted weights.
+        images: (N, 3, H, W) float32 in [0, 255], RGB; H and W multiples of 32.
+    """
+    if framework == "mmdet":
+        from transfer.mmdet import features as mmdet_features
+
+        return mmdet_features.network_input(card, images)
+    from transfer.d2 import features as detectron2_features
+
+    return detectron2_features.network_input(card, images)
 
 
 def _library_features(framework: str, arch: str, weights: Mapping[str, Tensor], images: Tensor) -> dict[str, Tensor]:
@@ -74,12 +91,13 @@ def _library_features(framework: str, arch: str, weights: Mapping[str, Tensor], 
 
 def _build(framework: str, arch: str, size: tuple[int, ...]) -> Any:
     """Return the library's network without its classifier, in eval mode; its random weights leave no trace."""
+    name = "swin_t" if arch == SWIN else arch
     with torch.random.fork_rng(devices=[]):
-        if framework == "torchvision":
-            model = torchvision.models.get_model("swin_t" if arch == SWIN else arch)
-            for name in ("fc", "head"):
-                if hasattr(model, name):
-                    setattr(model, name, nn.Identity())
+        if framework == "torchvision" and name in torchvision.models.list_models():  # of the others it has the names
+            model = torchvision.models.get_model(name)
+            for classifier in ("fc", "head"):
+                if hasattr(model, classifier):
+                    setattr(model, classifier, nn.Identity())
             return model.eval()
         settings: dict[str, Any] = {"img_size": size} if arch == SWIN else {}
         model = timm.create_model(arch, num_classes=0, **settings)

@@ -23,7 +23,7 @@ from transfer.architectures import SWIN
 from transfer.convert import Converted
 from transfer.files import read_converted
 from transfer.layouts import Source, read_source
-from transfer.networks import stage_features
+from transfer.networks import network_input, stage_features
 from transfer.stages import STAGES
 
 # OpenMMLab's Swin transformers merge patches in another order than all others, so that no sum of theirs can be equal to
@@ -37,7 +37,7 @@ class Verification:
 
     Attributes:
         max_abs_diff: {"layer1", ..., "layer4": largest absolute difference}; infinite where the shapes differ. Where
-            both sides compute them also "stem", and "norm" behind the last stage of a Swin transformer; for Detectron2
+            both sides compute them also "stem", and "norm" behind the last stage of a Swin transformer; for a detector
             also "input", the picture after the framework's own preprocessing.
         passed: Whether every one of them is at most `tolerance`.
         tolerance: 0, to the last bit; ORDER_ONLY where the two sides sum in another order by design.
@@ -85,11 +85,9 @@ def verify(
     wanted = stage_features(original.network.framework, original.card, original.own_weights(), prepared)
     found = stage_features(target, converted.card, converted.state_dict, prepared, converted.head)
     required = [*STAGES]
-    if target == "detectron2":
-        from transfer.d2.features import network_input
-
+    if target in ("detectron2", "mmdet"):
         wanted = {"input": prepared, **wanted}
-        found["input"] = network_input(converted.card, raw).to(prepared.dtype)
+        found["input"] = network_input(target, converted.card, raw).to(prepared.dtype)
         required.append("input")
     differences = {stage: _difference(wanted[stage], found[stage]) for stage in wanted if stage in found}
     complete = set(required) <= set(differences)
@@ -102,7 +100,7 @@ def fixed_picture(arch: str = "") -> Tensor:
 
     96 x 128 pixels; 448 x 448 for a Swin transformer, the smallest at which all libraries mean the same: windows of 7
     have to fill every stage, since timm pads after it shifts and the others before, and a stage of one window has to be
-    avoided, since Detectron2 shifts there and the others do not.
+    avoided, since Detectron2 and MMDetection shift there and the others do not.
     """
     height, width = (448, 448) if arch == SWIN else (96, 128)
     noise = torch.randint(0, 128, (1, 3, height, width), generator=torch.Generator().manual_seed(0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -36,11 +37,33 @@ def detectron2_names(arch: str, head: str) -> dict[str, torch.Size]:
     }
 
 
+def mmdet_names(arch: str, head: str) -> dict[str, torch.Size]:
+    """Return {name: shape} of MMDetection's own backbone, with the last stage where a detector of this kind has it."""
+    from transfer.compat import prepare_mmcv
+
+    prepare_mmcv()
+    from mmdet.models.backbones import ResNet, ResNeXt
+
+    depth, groups, base_width = re.fullmatch(r"resnex?t(\d+)(?:_(\d+)x(\d+)d)?", arch).groups()  # type: ignore[union-attr]
+    with torch.device("meta"):
+        if groups:
+            model = ResNeXt(depth=int(depth), groups=int(groups), base_width=int(base_width))
+        else:
+            model = ResNet(int(depth))
+    last = "roi_head.shared_head." if head == "c4" else "backbone."
+    return {
+        (last if name.startswith("layer4.") else "backbone.") + name: tensor.shape
+        for name, tensor in model.state_dict().items()
+    }
+
+
 @pytest.mark.parametrize("arch", RESNETS)
 @pytest.mark.parametrize("head", ["c4", "fpn"])
-def test_names_are_detectron2s(arch: str, head: str) -> None:
-    converted = convert(skeleton(arch), "detectron2", head=head)
-    assert {name: tensor.shape for name, tensor in converted.state_dict.items()} == detectron2_names(arch, head)
+@pytest.mark.parametrize("target", ["detectron2", "mmdet"])
+def test_names_are_the_frameworks_own(arch: str, head: str, target: str) -> None:
+    converted = convert(skeleton(arch), target, head=head)
+    own = detectron2_names(arch, head) if target == "detectron2" else mmdet_names(arch, head)
+    assert {name: tensor.shape for name, tensor in converted.state_dict.items()} == own
     assert converted.report.left_over == ("fc.weight", "fc.bias")
     assert converted.report.missing == ()
 
@@ -128,6 +151,10 @@ def test_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(UserError, match=r"ends in \.pth, \.safetensors or \.pkl"):
         save(converted, tmp_path / "out.pt")
+    (tmp_path / "own.yaml").write_text("MODEL: {}\n")
+    with pytest.raises(UserError, match=r"own\.yaml: the converter would replace it"):
+        save(converted, tmp_path / "own.pth")
+    assert [path.name for path in tmp_path.iterdir()] == ["own.yaml"]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from transfer.architectures import SWIN
 from transfer.convert import convert
 from transfer.layouts import read_source
 from transfer.names import framework_names, merging_from_mmdet, merging_to_mmdet, relative_position_index
-from transfer.verify import ORDER_ONLY, verify
+from transfer.verify import ORDER_ONLY, fixed_picture, verify
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +112,7 @@ def test_names_are_timms_and_torchvisions_own(swin: dict) -> None:
         assert {name: tensor.shape for name, tensor in converted.items()} == shapes
 
 
+SMALL = fixed_picture(SWIN)[..., :224, :224]  # of which the last stage is one window: not the same in all libraries
 EXACT = dict.fromkeys(["stem", "layer1", "layer2", "layer3", "layer4", "norm"], 0.0)
 
 
@@ -125,17 +126,36 @@ def test_libraries_compute_the_same_to_the_last_bit(swin: dict, source: str, tar
     assert outcome.passed
 
 
-def test_openmmlab_computes_the_same_but_for_the_order_of_sums(swin: dict) -> None:
-    converted = convert(swin, "mmdet")
-    outcome = verify(swin, converted, "mmdet")
+@pytest.mark.parametrize("framework", ["torchvision", "timm", "microsoft"])
+def test_openmmlab_computes_the_same_but_for_the_order_of_sums(swin: dict, framework: str) -> None:
+    content = swin if framework == "torchvision" else swin_of(framework, swin)
+    outcome = verify(content, convert(content, "mmdet"), "mmdet")
     assert outcome.passed
     assert outcome.tolerance == ORDER_ONLY
-    assert outcome.max_abs_diff["layer1"] == 0  # no merging lies before it
-    name = "backbone.stages.0.downsample.reduction.weight"
-    wrong = {**converted.state_dict, name: swin["features.2.reduction.weight"]}  # not reordered: the shapes still fit
-    assert not verify(swin, replace(converted, state_dict=wrong), "mmdet").passed
-    back = {name.removeprefix("backbone."): tensor for name, tensor in converted.state_dict.items()}
-    assert verify(back, convert(back, "timm"), "timm").passed
+    assert outcome.max_abs_diff.keys() == {"input", *EXACT}
+    assert [outcome.max_abs_diff[stage] for stage in ("input", "stem", "layer1")] == [0, 0, 0]  # before any merging
+
+
+def test_openmmlab_to_openmmlab_and_back(swin: dict) -> None:
+    """mmpretrain's names are mmdet's: equal to the last bit, in float32. And from there to timm's."""
+    theirs = {"state_dict": convert(swin, "mmdet").state_dict}
+    converted = convert(theirs, "mmdet")
+    assert all(torch.equal(converted.state_dict[name], tensor) for name, tensor in theirs["state_dict"].items())
+    outcome = verify(theirs, converted, "mmdet", SMALL)
+    assert (outcome.max_abs_diff, outcome.tolerance) == ({"input": 0.0, **EXACT}, 0.0)
+    assert verify(theirs, convert(theirs, "timm"), "timm").passed
+
+
+@pytest.mark.parametrize(("stage", "part"), [(0, "reduction.weight"), (1, "norm.weight"), (2, "norm.bias")])
+def test_merging_in_the_wrong_order_is_seen(swin: dict, stage: int, part: str) -> None:
+    """The shapes fit, so that MMDetection loads it without a word."""
+    converted = convert(swin, "mmdet")
+    name = f"backbone.stages.{stage}.downsample.{part}"
+    wrong = {**converted.state_dict, name: swin[f"features.{2 * stage + 2}.{part}"]}
+    outcome = verify(swin, replace(converted, state_dict=wrong), "mmdet", SMALL)
+    assert not outcome.passed
+    assert outcome.max_abs_diff[f"layer{stage + 1}"] < ORDER_ONLY
+    assert outcome.max_abs_diff[f"layer{stage + 2}"] > 1e-3
 
 
 def test_exchanged_tensors_are_seen(swin: dict) -> None:
@@ -149,10 +169,11 @@ def test_exchanged_tensors_are_seen(swin: dict) -> None:
     assert outcome.max_abs_diff["layer3"] > 0
 
 
-def test_no_c4_detector(swin: dict) -> None:
-    with pytest.raises(UserError, match="has no C4 detector.*--head fpn"):
-        convert(swin, head="c4")
-    assert convert(swin).head == "fpn"
+@pytest.mark.parametrize("target", ["detectron2", "mmdet"])
+def test_no_c4_detector(swin: dict, target: str) -> None:
+    with pytest.raises(UserError, match="has no C4 detector; convert it with --head fpn$"):
+        convert(swin, target, head="c4")
+    assert convert(swin, target).head == "fpn"
 
 
 def test_detectron2(swin: dict) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from networks import randomised
 from torch import nn
 
+import transfer.networks
 from pretrain.backbones import BackboneCard
 from pretrain.console import UserError
 from transfer import command
@@ -25,16 +27,18 @@ STAGES = {"layer1", "layer2", "layer3", "layer4"}
     "arch", ["resnet18", "resnet34", "resnet50", "resnet101", "resnext50_32x4d", "resnext101_32x8d"]
 )
 @pytest.mark.parametrize("head", ["c4", "fpn"])
-def test_detectron2_computes_the_same_to_the_last_bit(arch: str, head: str) -> None:
+@pytest.mark.parametrize("target", ["detectron2", "mmdet"])
+def test_detectors_compute_the_same_to_the_last_bit(arch: str, head: str, target: str) -> None:
     source = randomised(arch)
-    outcome = verify(source, convert(source, "detectron2", head=head), "detectron2")
+    outcome = verify(source, convert(source, target, head=head), target)
     assert outcome.max_abs_diff == dict.fromkeys(["input", "stem", *sorted(STAGES)], 0.0)
     assert outcome.passed
 
 
 @pytest.mark.parametrize("target", ["torchvision", "timm"])
-def test_torchvision_and_timm_compute_the_same(target: str) -> None:
-    source = randomised("resnet18")
+@pytest.mark.parametrize("arch", ["resnet18", "resnext101_32x4d"])  # torchvision has no such ResNeXt, only its names
+def test_torchvision_and_timm_compute_the_same(arch: str, target: str) -> None:
+    source = randomised(arch)
     assert verify(source, convert(source, target), target).passed
 
 
@@ -43,20 +47,22 @@ def source() -> dict[str, torch.Tensor]:
     return randomised("resnet18")
 
 
-@pytest.fixture(scope="module")
-def converted(source: dict[str, torch.Tensor]) -> Converted:
-    return convert(source, "detectron2", head="c4")
+@pytest.fixture(scope="module", params=["detectron2", "mmdet"])
+def converted(source: dict[str, torch.Tensor], request: pytest.FixtureRequest) -> Converted:
+    return convert(source, request.param, head="c4")
 
 
 def failing(source: dict, converted: Converted) -> dict[str, float]:
-    outcome = verify(source, converted, "detectron2")
+    outcome = verify(source, converted, converted.target)
     assert not outcome.passed
     return outcome.max_abs_diff
 
 
-def test_stride_in_the_1x1_convolution_is_seen() -> None:
+@pytest.mark.parametrize("target", ["detectron2", "mmdet"])
+@pytest.mark.parametrize("head", ["c4", "fpn"])
+def test_stride_in_the_1x1_convolution_is_seen(target: str, head: str) -> None:
     source = randomised("resnet50")
-    converted = convert(source, "detectron2", head="fpn")
+    converted = convert(source, target, head=head)
     differences = failing(source, replace(converted, card=replace(converted.card, stride_style="caffe")))
     assert differences["stem"] == differences["layer1"] == 0  # these have no stride
     assert min(differences[stage] for stage in STAGES - {"layer1"}) > 0.01
@@ -65,7 +71,7 @@ def test_stride_in_the_1x1_convolution_is_seen() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"std": (1 / 255, 1 / 255, 1 / 255)},  # Detectron2's default, 1 on [0, 255]
+        {"std": (1 / 255, 1 / 255, 1 / 255)},  # the default of both, 1 on [0, 255]
         {"mean": (0.406, 0.456, 0.485)},
         {"std": (0.229, 0.224, 0.2250001)},
         {"channel_order": "BGR"},
@@ -76,24 +82,39 @@ def test_wrong_preprocessing_is_seen(source: dict, converted: Converted, change:
 
 
 def test_wrong_eps_is_seen(source: dict, converted: Converted, monkeypatch: pytest.MonkeyPatch) -> None:
-    import transfer.d2.features
+    """In the source's network, as if the framework had another one: the difference is the same."""
+    build = transfer.networks._build
 
-    build = transfer.d2.features.build_model
-
-    def with_another_eps(cfg: object) -> nn.Module:
-        model = build(cfg)
+    def with_another_eps(*args: Any) -> nn.Module:
+        model = build(*args)
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eps = 1e-3
         return model
 
-    monkeypatch.setattr(transfer.d2.features, "build_model", with_another_eps)
+    monkeypatch.setattr(transfer.networks, "_build", with_another_eps)
     assert min(failing(source, converted)[stage] for stage in STAGES) > 0
+
+
+NAMES = {  # of conv1.weight, layer4.1.bn2.running_mean, layer2.1.bn1.bias and layer2.1.bn2.bias
+    "detectron2": (
+        "backbone.stem.conv1.weight",
+        "roi_heads.res5.1.conv2.norm.running_mean",
+        "backbone.res3.1.conv1.norm.bias",
+        "backbone.res3.1.conv2.norm.bias",
+    ),
+    "mmdet": (
+        "backbone.conv1.weight",
+        "roi_head.shared_head.layer4.1.bn2.running_mean",
+        "backbone.layer2.1.bn1.bias",
+        "backbone.layer2.1.bn2.bias",
+    ),
+}
 
 
 def test_two_exchanged_tensors_are_seen(source: dict, converted: Converted) -> None:
     weights = dict(converted.state_dict)
-    first, second = "backbone.res3.1.conv1.norm.bias", "backbone.res3.1.conv2.norm.bias"
+    first, second = NAMES[converted.target][2:]
     weights[first], weights[second] = weights[second], weights[first]
     differences = failing(source, replace(converted, state_dict=weights))
     assert differences["layer1"] == 0
@@ -101,14 +122,17 @@ def test_two_exchanged_tensors_are_seen(source: dict, converted: Converted) -> N
 
 
 def test_tensor_that_would_stay_random_is_refused(source: dict, converted: Converted) -> None:
-    for name in ("backbone.stem.conv1.weight", "roi_heads.res5.1.conv2.norm.running_mean"):
+    missing, no_place = {
+        "detectron2": ("{} is not in the file, and would stay random", "backbone.x has no place"),
+        "mmdet": ("left over or missing in MMDetection's network: {}$", "left over or missing .*: backbone.x$"),
+    }[converted.target]
+    for name in NAMES[converted.target][:2]:
         weights = {other: tensor for other, tensor in converted.state_dict.items() if other != name}
-        with pytest.raises(UserError, match=f"{name} is not in the file, and would stay random"):
-            verify(source, replace(converted, state_dict=weights), "detectron2")
-    with pytest.raises(UserError, match="has no place"):
-        verify(
-            source, replace(converted, state_dict=converted.state_dict | {"backbone.x": torch.zeros(1)}), "detectron2"
-        )
+        with pytest.raises(UserError, match=missing.format(name)):
+            verify(source, replace(converted, state_dict=weights), converted.target)
+    more = converted.state_dict | {"backbone.x": torch.zeros(1)}
+    with pytest.raises(UserError, match=no_place):
+        verify(source, replace(converted, state_dict=more), converted.target)
 
 
 @pytest.mark.parametrize("library", ["torchvision", "timm"])
@@ -124,9 +148,9 @@ def test_library_that_is_not_filled_is_refused(source: dict, library: str) -> No
 
 
 def test_not_a_number_does_not_pass(source: dict, converted: Converted) -> None:
-    name = "backbone.res2.0.conv1.norm.bias"
+    name = NAMES[converted.target][2]
     weights = converted.state_dict | {name: torch.full_like(converted.state_dict[name], torch.nan)}
-    assert failing(source, replace(converted, state_dict=weights))["layer1"] == torch.inf
+    assert failing(source, replace(converted, state_dict=weights))["layer2"] == torch.inf
 
 
 def test_preprocessing_is_that_of_torchvision() -> None:

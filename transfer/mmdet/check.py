@@ -7,20 +7,20 @@ BGR, std 1 and frozen stages. One of them left in place trains without an error 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
 from pretrain.backbones import BackboneCard
-from transfer.architectures import RESNETS
+from transfer.architectures import SWIN
+from transfer.cards import mmdet_preprocessing, mmdet_values
 from transfer.check import Finding, same, told
-from transfer.mmdet.parts import effective
+from transfer.mmdet.parts import effective, parameters_of
 
 LOOP, EXTRA_NORM_HEAD = "ResumableLoop", "ResLayerExtraNorm"
 BATCH_NORMS = ("SyncBN", "BN")
 BACKBONE, SHARED_HEAD, NECK = "model.backbone", "model.roi_head.shared_head", "model.neck"
 PREPROCESSOR = "model.data_preprocessor"
-SWIN_SHAPE = {"embed_dims": 96, "depths": (2, 2, 6, 2), "num_heads": (3, 6, 12, 24), "window_size": 7, "mlp_ratio": 4}
+SWIN_SHAPE = ("embed_dims", "depths", "num_heads", "window_size", "mlp_ratio")
 FROM_SCRATCH = BackboneCard(arch="", classes=())  # torchvision's preprocessing, as for every start that is compared
 
 
@@ -53,29 +53,28 @@ def config_head(model: ConfigDict) -> str:
 def adopt_preprocessing(model: ConfigDict, card: BackboneCard | None) -> None:
     """Put the card's mean and std, in units of 0..255, in the place of ImageNet's."""
     preprocessor = model.get("data_preprocessor") or {}
-    for name, usual, own in _normalisation(card or FROM_SCRATCH):
-        if same(list(preprocessor.get(name) or ()), usual):
-            preprocessor[name] = own
-
-
-def _normalisation(card: BackboneCard) -> Iterator[tuple[str, list[float], list[float]]]:
     for name in ("mean", "std"):
-        usual, own = getattr(FROM_SCRATCH, name), getattr(card, name)
-        yield name, [round(255 * value, 6) for value in usual], [round(255 * value, 6) for value in own]
+        if same(list(preprocessor.get(name) or ()), mmdet_preprocessing(FROM_SCRATCH)[name]):
+            preprocessor[name] = mmdet_preprocessing(card or FROM_SCRATCH)[name]
 
 
 def _preprocessing(model: ConfigDict, card: BackboneCard | None) -> Iterator[Finding]:
     preprocessor = model.get("data_preprocessor") or {}
     owner = f"but the weights ({_described(card)}) were trained with" if card else "but random weights get"
-    for name, _, own in _normalisation(card or FROM_SCRATCH):
+    wanted = mmdet_preprocessing(card or FROM_SCRATCH)
+    for name in ("mean", "std"):
+        own = wanted[name]
         found = list(preprocessor.get(name) or ())
         caffe = name == "std" and found == [1.0] * 3
         family = " (std 1 belongs to Caffe's weights, BGR)" if caffe else ""
         problem = "" if same(found, own) else f"{owner} {own}{family}; leave it to the card"
         yield Finding(f"{PREPROCESSOR}.{name}", told(own), told(found), problem)
     rgb = bool(preprocessor.get("bgr_to_rgb")) and not preprocessor.get("rgb_to_bgr")
-    problem = "" if rgb else f"so BGR pictures reach the detector; {owner} RGB; set bgr_to_rgb=True there"
-    yield Finding(f"{PREPROCESSOR}.bgr_to_rgb", "True", str(preprocessor.get("bgr_to_rgb", False)), problem)
+    order, given = ("RGB" if colour else "BGR" for colour in (wanted["bgr_to_rgb"], rgb))
+    problem = ""
+    if order != given:
+        problem = f"so {given} pictures reach the detector, {owner} {order}; set it to {wanted['bgr_to_rgb']}"
+    yield Finding(f"{PREPROCESSOR}.bgr_to_rgb", str(wanted["bgr_to_rgb"]), str(rgb), problem)
 
 
 def _heads(model: ConfigDict, given: Mapping[str, str], head: str, convert: str) -> Iterator[Finding]:
@@ -97,19 +96,16 @@ def _heads(model: ConfigDict, given: Mapping[str, str], head: str, convert: str)
 
 
 def _architecture(model: ConfigDict, card: BackboneCard) -> Iterator[Finding]:
-    wanted: dict[str, Any] = dict(SWIN_SHAPE, type="SwinTransformer")
-    if card.arch in RESNETS:
-        shape = RESNETS[card.arch]
-        wanted = {"type": "ResNet" if shape.groups == 1 else "ResNeXt", "depth": shape.depth}
-        if shape.groups > 1:
-            wanted |= {"groups": shape.groups, "base_width": shape.width_per_group}
-        wanted["style"] = card.stride_style
+    own = mmdet_values(card, config_head(model))["backbone"]
+    wanted = {key: own[key] for key in ("type", "depth", "groups", "base_width", "style") if key in own}
+    if card.arch == SWIN:  # Swin-T is what mmdet builds where nothing is said
+        wanted |= {key: parameters_of(wanted["type"])[key] for key in SWIN_SHAPE}
     for where, part in _stages(model):
         for key, value in wanted.items():
             if key == "type" and where == SHARED_HEAD:
                 continue
             found = effective(part, key)
-            equal = tuple(found) == value if isinstance(value, tuple) and found is not None else found == value
+            equal = tuple(found or ()) == value if isinstance(value, tuple) else found == value
             why = " (where the stride sits)" if key == "style" else ""
             problem = "" if equal else f"but the weights ({_described(card)}) have {value}{why}"
             yield Finding(f"{where}.{key}", str(value), str(found), problem)
