@@ -20,7 +20,8 @@ from pretrain.console import progress
 from pretrain.files import write_text
 from transfer.coco_eval import class_percent, evaluate_coco
 from transfer.d2.data import NamingMapper
-from transfer.d2.voc_eval import THRESHOLDS, average_precisions, read_objects
+from transfer.d2.voc_eval import average_precisions, read_objects
+from transfer.voc_eval import THRESHOLDS
 
 
 class VocEvaluator(PascalVOCDetectionEvaluator):

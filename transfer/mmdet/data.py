@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmcv.transforms import LoadImageFromFile
+from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS, TRANSFORMS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
@@ -17,7 +18,9 @@ from mmengine.registry import LOOPS
 from mmengine.runner import IterBasedTrainLoop, Runner
 
 from pretrain.console import UserError
-from transfer.datasets import preflight
+from pretrain.files import read_json
+from transfer.datasets import READ_WHOLE_BELOW, preflight
+from transfer.mmdet.metrics import category_ids
 from transfer.stream import Stream
 
 STANDARD_FILES = {
@@ -41,6 +44,9 @@ def check_files(cfg: Config) -> None:
             path = Path(dataset.get("data_root") or root) / dataset.ann_file
             if not path.is_file():
                 raise UserError(f"{path}: no such annotation file; --data-root is {root}, it must hold the rest of it")
+            if dataset.type == "CocoDataset" and path.stat().st_size < READ_WHOLE_BELOW:
+                classes = (dataset.get("metainfo") or CocoDataset.METAINFO)["classes"]
+                category_ids(read_json(path)["categories"], classes, str(path))
 
 
 def check_classes(dataset: Any, num_classes: int) -> None:
