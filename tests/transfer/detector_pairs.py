@@ -33,19 +33,8 @@ from transfer.weights import load_exact  # noqa: E402
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RECIPES = {  # head: Detectron2's config, MMDetection's config
-    "fpn": ("d2/coco_{}_fpn_1x.yaml", "mmdet/faster-rcnn_r50-fpn_1x_coco.py"),
-    "c4": ("d2/voc_{}_c4_24k.yaml", "mmdet/faster-rcnn_r50-c4_voc0712.py"),
-}
-RESNET18 = {  # what makes a ResNet-18 of MMDetection's configs for ResNet-50
-    "fpn": ["model.backbone.depth=18", "model.neck.in_channels=[64,128,256,512]"],
-    "c4": [
-        "model.backbone.depth=18",
-        "model.rpn_head.in_channels=256",
-        "model.rpn_head.feat_channels=256",
-        "model.roi_head.shared_head.depth=18",
-        "model.roi_head.bbox_roi_extractor.out_channels=256",
-        "model.roi_head.bbox_head.in_channels=512",
-    ],
+    "fpn": ("d2/coco_{}_fpn_1x.yaml", "mmdet/faster-rcnn_{}-fpn_1x_coco.py"),
+    "c4": ("d2/voc_{}_c4_24k.yaml", "mmdet/faster-rcnn_{}-c4_voc0712.py"),
 }
 # The spread of what an output layer returns, for which there are many detections of many classes.
 SPREAD = {"objectness_logits": 2.0, "anchor_deltas": 0.3, "cls_score": 4.0, "bbox_pred": 1.0}
@@ -124,8 +113,8 @@ def detectron2_config(arch: str, head: str, overrides: Sequence[str] = ()) -> An
 
 def mmdet_config(arch: str, head: str, options: Sequence[str] = ()) -> Any:
     """Return the config of our recipe for MMDetection."""
-    own = RESNET18[head] if arch == "resnet18" else []
-    return load_mmdet_config(CONFIGS / RECIPES[head][1], options=[*own, *options])
+    path = CONFIGS / RECIPES[head][1].format(arch.replace("esnet", ""))
+    return load_mmdet_config(path, options=list(options))
 
 
 def build_mmdet(cfg: Any) -> Any:

@@ -1,7 +1,7 @@
 """A fine-tuning configuration: read, overridden, and compared with the weights' card and the protocol.
 
-MMDetection ignores what it does not know: a misspelt key, or a data_preprocessor at the top level instead of inside
-the model, trains a detector on wrongly prepared images without a word. Here each of these is refused.
+MMDetection ignores what it does not know: a misspelt key, or a data_preprocessor at the top level beside one inside the
+model, trains a detector on wrongly prepared images without a word. Here each of these is refused.
 """
 
 from __future__ import annotations
@@ -105,9 +105,12 @@ def _split(option: str) -> tuple[str, Any]:
 
 
 def _check_top_level(cfg: Config, path: str) -> None:
-    """Refuse what the Runner would ignore: data_preprocessor outside the model, and near misses of its own names."""
+    """Refuse what the Runner would pass over: data_preprocessor outside the model, near misses of its own names."""
     if "data_preprocessor" in cfg:
-        raise UserError(f"{path}: data_preprocessor at the top level is ignored by the Runner; put it inside model")
+        raise UserError(
+            f"{path}: data_preprocessor at the top level, where the Runner passes over it if the model has one; "
+            "put it inside model"
+        )
     for key in cfg:
         if key not in RUNNER_KEYS and (close := get_close_matches(key, RUNNER_KEYS, n=1, cutoff=0.85)):
             raise UserError(f"{path}: unknown entry '{key}'; did you mean '{close[0]}'?")

@@ -44,6 +44,11 @@ def scale_to(cfg: Config, images: int, world: int) -> list[Change]:
         key: [fewer(step, scale) for step in value] if isinstance(value, (list, tuple)) else fewer(value, scale)
         for key, value in before.items()
     }
+    for number, entry in enumerate(cfg.get("param_scheduler") or ()):
+        if (
+            entry.type == "LinearLR" and entry.get("end", 0) > 1
+        ):  # which counts its first step: one more than its length
+            after[f"param_scheduler.{number}.end"] = fewer(entry.end - 1, scale) + 1
     after |= {BATCH: images // world, RATE: before[RATE] * scale}
     cfg.merge_from_dict(after)
     cfg.auto_scale_lr.base_batch_size = images

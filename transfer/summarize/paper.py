@@ -23,7 +23,10 @@ TITLES = {
     "coco_r50_c4_2x/AP50": "COCO AP50",
     "coco_r50_c4_2x/AP75": "COCO AP75",
 }
-SAME_PROTOCOL = {"faster-rcnn_r50-c4_voc0712": "voc_r50_c4_24k"}  # MMDetection's config of the same column
+SAME_PROTOCOL = {  # MMDetection's configs of the same columns
+    "faster-rcnn_r50-c4_voc0712": "voc_r50_c4_24k",
+    "faster-rcnn_r50-c4_2x_coco": "coco_r50_c4_2x",
+}
 # The card of the weights decides these, and they stand in no config.
 OF_THE_CARD = {
     *("INPUT.FORMAT", "MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD", "MODEL.RESNETS.STRIDE_IN_1X1"),

@@ -1,7 +1,9 @@
 """Faster R-CNN, ResNet-50-C4: stages 1 to 3 are the backbone, stage 4 runs on every RoI, with one more norm behind it.
 
 Detectron2's R50-C4 with the changes that MoCo's detection protocol makes for torchvision-style weights: RGB, std not
-1, the stride in the 3x3 convolution, nothing frozen, SyncBN everywhere in training mode, a norm after stage 4.
+1, the stride in the 3x3 convolution, nothing frozen, SyncBN everywhere in training mode, a norm after stage 4. The
+detector is that of MMDetection's own faster-rcnn_r50-caffe-c4.py but for what
+tests/transfer/mmdet/test_recipes_mmdet_shipped.py lists, each with its reason.
 """
 
 norm_cfg = dict(type="SyncBN", requires_grad=True)
@@ -10,13 +12,13 @@ l1 = dict(type="L1Loss", loss_weight=1.0)
 
 model = dict(
     type="FasterRCNN",
-    # Inside the model: at the top level the Runner would ignore it. The card of the weights replaces mean and std.
+    # Here, not at the top level, where it would count for a model without one only. The card replaces mean and std.
     data_preprocessor=dict(
         type="DetDataPreprocessor",
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         bgr_to_rgb=True,
-        pad_size_divisor=32,
+        pad_size_divisor=1,  # as Detectron2 without a pyramid: no more than the largest picture of the batch needs
     ),
     backbone=dict(
         type="ResNet",
@@ -79,7 +81,8 @@ model = dict(
                 type="MaxIoUAssigner",
                 pos_iou_thr=0.7,
                 neg_iou_thr=0.3,
-                min_pos_iou=0.3,
+                # Each object gets its best anchor, however small the overlap; only a box without an area gets none.
+                min_pos_iou=1e-6,
                 match_low_quality=True,
                 ignore_iof_thr=-1,
             ),

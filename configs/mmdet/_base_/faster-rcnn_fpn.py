@@ -8,6 +8,7 @@ _base_ = ["./faster-rcnn_c4.py"]
 norm_cfg = dict(type="SyncBN", requires_grad=True)
 
 model = dict(
+    data_preprocessor=dict(pad_size_divisor=32),  # so that every level is half the one before
     backbone=dict(num_stages=4, strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1), out_indices=(0, 1, 2, 3)),
     neck=dict(type="FPN", in_channels=[256, 512, 1024, 2048], out_channels=256, num_outs=5, norm_cfg=norm_cfg),
     rpn_head=dict(

@@ -43,7 +43,7 @@ def test_options_apply_also_where_only_the_constructor_knows_the_key():
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("data_preprocessor = dict(type='DetDataPreprocessor')\n", "at the top level is ignored"),
+        ("data_preprocessor = dict(type='DetDataPreprocessor')\n", "at the top level, where the Runner passes over it"),
         ("optim_wraper = dict()\n", "unknown entry 'optim_wraper'; did you mean 'optim_wrapper'"),
         ("x = (\n", "not a configuration"),
     ],

@@ -1,0 +1,15 @@
+"""Pascal VOC, 24k iterations, with ResNeXt-50 32x4d (resnext50_32x4d).
+
+What:     faster-rcnn_r50-c4_voc0712.py with another backbone.
+Expected: not published for this backbone by this recipe. Not measured by this project.
+Cost:     the schedule of faster-rcnn_r50-c4_voc0712.py; the detector has 32.7 million parameters, R50's 33.2.
+Command:  python tools/convert_to_mmdet.py CHECKPOINT OUT.pth --head c4
+          torchrun --nproc-per-node 8 tools/finetune_mmdet.py configs/mmdet/faster-rcnn_x50-c4_voc0712.py \
+              --weights OUT.pth --data-root data
+"""
+
+_base_ = "./faster-rcnn_r50-c4_voc0712.py"
+
+groups = dict(groups=32, base_width=4)
+
+model = dict(backbone=dict(type="ResNeXt", **groups), roi_head=dict(shared_head=groups))

@@ -1,0 +1,13 @@
+"""COCO 2017, schedule 1x, with ResNeXt-50 32x4d (resnext50_32x4d).
+
+What:     faster-rcnn_r50-fpn_1x_coco.py with another backbone.
+Expected: not published for this backbone by this recipe. Not measured by this project.
+Cost:     the schedule of faster-rcnn_r50-fpn_1x_coco.py; the detector has 41.2 million parameters, R50's 41.8.
+Command:  python tools/convert_to_mmdet.py CHECKPOINT OUT.pth --head fpn
+          torchrun --nproc-per-node 8 tools/finetune_mmdet.py configs/mmdet/faster-rcnn_x50-fpn_1x_coco.py \
+              --weights OUT.pth --data-root data
+"""
+
+_base_ = "./faster-rcnn_r50-fpn_1x_coco.py"
+
+model = dict(backbone=dict(type="ResNeXt", groups=32, base_width=4))
