@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from pretrain.console import UserError
-from transfer import compat
+from transfer.compat import detectron2_shims as shims
 
 detectron2 = pytest.importorskip("detectron2", reason="Detectron2 is not installed: run tools/install_detectron2")
 
@@ -51,14 +51,14 @@ def no_compiled_part(monkeypatch):
 
 def test_pil_linear_comes_back_as_bilinear(monkeypatch, old_release):
     monkeypatch.delattr(Image, "LINEAR", raising=False)
-    assert compat.restore_pil_linear(old_release) == "PIL.Image.LINEAR"
+    assert shims.restore_pil_linear(old_release) == "PIL.Image.LINEAR"
     assert Image.LINEAR == Image.BILINEAR == 2  # the value Pillow gave both names until version 10
-    assert compat.restore_pil_linear(old_release) is None, "there already"
+    assert shims.restore_pil_linear(old_release) is None, "there already"
 
 
 def test_pil_is_left_alone_for_later_versions(monkeypatch, later):
     monkeypatch.delattr(Image, "LINEAR", raising=False)
-    assert compat.restore_pil_linear(later) is None
+    assert shims.restore_pil_linear(later) is None
     assert not hasattr(Image, "LINEAR")
 
 
@@ -67,7 +67,7 @@ def test_numpy_aliases_are_pythons_own_types(monkeypatch, old_release):
         if vars(np).get(name) is not np.bool_:  # NumPy 2 has its own np.bool; it stays
             monkeypatch.delitem(vars(np), name, raising=False)
     before = dict(vars(np))
-    done = compat.restore_numpy_aliases(old_release)
+    done = shims.restore_numpy_aliases(old_release)
     added = {name: vars(np)[name] for name in vars(np).keys() - before.keys()}
     assert {"int": int, "float": float, "str": str}.items() <= added.items() <= {**added, "bool": bool}.items()
     assert done == ", ".join(f"np.{name}" for name in ("bool", "int", "float", "str") if name in added)
@@ -77,13 +77,13 @@ def test_numpy_aliases_are_pythons_own_types(monkeypatch, old_release):
 def test_numpy_is_left_alone_for_later_versions(monkeypatch, later):
     for name in ("int", "float", "str"):
         monkeypatch.delitem(vars(np), name, raising=False)
-    assert compat.restore_numpy_aliases(later) is None
+    assert shims.restore_numpy_aliases(later) is None
     assert "int" not in vars(np)
 
 
 @pytest.mark.usefixtures("no_compiled_part")
 def test_stand_in_names_the_remedy(old_release):
-    assert compat.stand_in_for_compiled_part(old_release).startswith("a stand-in for detectron2._C")
+    assert shims.stand_in_for_compiled_part(old_release).startswith("a stand-in for detectron2._C")
     from detectron2 import _C
 
     with pytest.raises(AttributeError, match=r"nms_rotated: this Detectron2 has no compiled part.*docs/install\.md"):
@@ -94,13 +94,13 @@ def test_stand_in_names_the_remedy(old_release):
 def test_a_compiled_part_is_kept(monkeypatch, old_release):
     compiled = types.ModuleType("detectron2._C")
     monkeypatch.setitem(sys.modules, "detectron2._C", compiled)
-    assert compat.stand_in_for_compiled_part(old_release) is None
+    assert shims.stand_in_for_compiled_part(old_release) is None
     assert sys.modules["detectron2._C"] is compiled
 
 
 @pytest.mark.usefixtures("no_compiled_part")
 def test_later_versions_get_no_stand_in(later):
-    assert compat.stand_in_for_compiled_part(later) is None
+    assert shims.stand_in_for_compiled_part(later) is None
     assert sys.modules["detectron2._C"] is None
 
 
@@ -108,7 +108,7 @@ def test_torchs_notes_are_hushed_where_the_release_causes_them(old_release, late
     def heard(folder) -> list[str]:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            compat.hush_torch_notes(folder)
+            shims.hush_torch_notes(folder)
             warnings.warn("torch.meshgrid: in an upcoming release, it will be required to ...", stacklevel=1)
             warnings.warn("`torch.jit.script` is deprecated. Please ...", FutureWarning, stacklevel=1)
             warnings.warn("something else", stacklevel=1)
@@ -119,21 +119,21 @@ def test_torchs_notes_are_hushed_where_the_release_causes_them(old_release, late
 
 
 def test_prepare_says_what_it_found_and_does_it_once():
-    line = compat.prepare_detectron2()
+    line = shims.prepare_detectron2()
     assert line.startswith(f"Detectron2 {detectron2.__version__}, ")
     assert "compiled; shims: " in line
-    assert compat.prepare_detectron2() is line
+    assert shims.prepare_detectron2() is line
 
 
 def test_missing_detectron2_names_the_command(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match="not installed .*run `python tools/install_detectron2`"):
-        compat.prepare_detectron2.__wrapped__()
+        shims.prepare_detectron2.__wrapped__()
 
 
 def test_every_module_imports_but_those_for_caffe2():
     """Caffe2 left torch in 2023, so v0.6's export to it, and the counting of operations over it, cannot be had."""
-    compat.prepare_detectron2()
+    shims.prepare_detectron2()
     refused = set()
     for module in pkgutil.walk_packages(detectron2.__path__, "detectron2.", onerror=refused.add):
         if module.name.startswith(("detectron2.model_zoo.configs", "detectron2.export.", "detectron2._C")):
@@ -146,7 +146,7 @@ def test_every_module_imports_but_those_for_caffe2():
 
 
 def test_default_setups_list_of_the_environment():
-    compat.prepare_detectron2()
+    shims.prepare_detectron2()
     from detectron2.utils.collect_env import collect_env_info
 
     assert "Compiler" in collect_env_info()
@@ -154,7 +154,7 @@ def test_default_setups_list_of_the_environment():
 
 def test_voc_layout_is_read_and_scored(tmp_path):
     """The VOC reader (np.str) and evaluator (np.bool): perfect detections have AP 100, the missed box is difficult."""
-    compat.prepare_detectron2()
+    shims.prepare_detectron2()
     from detectron2.data import DatasetCatalog, MetadataCatalog
     from detectron2.data.datasets.pascal_voc import register_pascal_voc
     from detectron2.evaluation import PascalVOCDetectionEvaluator

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.logging import HistoryBuffer
 from PIL import Image
 
 from pretrain.console import UserError
@@ -215,6 +216,9 @@ def test_a_checkpoint_of_something_else_is_refused(job, tmp_path):
         finetune(replace(job, eval_only=True, checkpoint=file))
     torch.save({"state_dict": {"a": torch.zeros(1)}, "meta": {"iter": 3}}, file)
     with pytest.raises(UserError, match=r"other\.pth: another detector than the config builds; \d+ tensors differ"):
+        finetune(replace(job, eval_only=True, checkpoint=file))
+    torch.save({"state_dict": {}, "meta": {"iter": 3}, "message_hub": HistoryBuffer()}, file)  # as mmengine saves
+    with pytest.raises(UserError, match=r"other\.pth: not a checkpoint .* \(Weights only load failed"):
         finetune(replace(job, eval_only=True, checkpoint=file))
     with pytest.raises(UserError, match="--checkpoint goes with --eval-only"):
         finetune(replace(job, checkpoint=file))
