@@ -90,8 +90,8 @@ def _read(path: str | Path, options: list[str]) -> tuple[Config, dict[str, str]]
     cfg = Config(cfg._cfg_dict, cfg.text, cfg.filename, cfg.env_variables, format_python_code=False)
     _check_top_level(cfg, str(path))
     values = dict(_split(option) for option in options)
-    for key in values:
-        _check_key(cfg, key)
+    for key, value in values.items():
+        _check_key(cfg, key, value)
     cfg.merge_from_dict(values)
     _check_top_level(cfg, str(path))
     return cfg, dict.fromkeys(values, checking.COMMAND_LINE)
@@ -120,8 +120,11 @@ def _check_top_level(cfg: Config, path: str) -> None:
             raise UserError(f"{path}: no entry '{key}'; start from a file of configs/mmdet")
 
 
-def _check_key(cfg: Config, key: str) -> None:
-    """Refuse a dotted key that names nothing in the configuration and nothing that the built object takes."""
+def _check_key(cfg: Config, key: str, value: Any) -> None:
+    """Refuse a dotted key that names nothing in the configuration and nothing that the built object takes.
+
+    A command line cannot give a group of keys: mmengine reads braces as a list.
+    """
     first = key.split(".")[0]
     if first in cfg and first not in RUNNER_KEYS:
         raise UserError(
@@ -143,6 +146,8 @@ def _check_key(cfg: Config, key: str) -> None:
         else:
             raise UserError(f"--cfg-options {key}: {'.'.join(done)} is no group of keys")
         done.append(part)
+    if isinstance(node, dict) and value is not None:
+        raise UserError(f"--cfg-options {key}: it is a group of keys; set one of them, e.g. {key}.{next(iter(node))}")
 
 
 def _known_keys(node: dict[str, Any], path: list[str]) -> list[str]:

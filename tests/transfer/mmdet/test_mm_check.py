@@ -93,10 +93,19 @@ def test_the_shared_head_must_fit_too(tmp_path, text, told):
             "train_cfg.type is IterBasedTrainLoop, which cannot be resumed",
         ),
         ("train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=12)", "train_cfg.type is EpochBased"),
+        (
+            "train_cfg = dict(_delete_=True, type='ResumableLoop')",
+            "train_cfg.type is ResumableLoop, which .* max_iters",
+        ),
         ("train_dataloader = dict(sampler=dict(type='DefaultSampler'))", "train_dataloader.sampler is DefaultSampler"),
         ("param_scheduler = [dict(type='MultiStepLR', milestones=[8])]", "param_scheduler.0.by_epoch is True, so it"),
         ("auto_scale_lr = dict(enable=True)", "auto_scale_lr.enable is True, by which mmengine scales the rate"),
         ("auto_scale_lr = None", "auto_scale_lr.base_batch_size is None, but for how many images a step"),
+        ("model = dict(init_cfg=dict(type='Pretrained', checkpoint='x'))", "model.init_cfg is .* by --weights"),
+        (
+            "model = dict(backbone=dict(pretrained='x'))",
+            "model.backbone.pretrained is x, but weights come by --weights",
+        ),
         ("load_from = 'x.pth'", "load_from is x.pth, but weights come by --weights"),
     ],
 )
@@ -106,6 +115,7 @@ def test_what_would_train_something_else_is_refused(tmp_path, text, told):
 
 
 def test_the_command_line_may_depart_from_the_protocol():
+    assert read_config(FPN, IMAGENET, ["model.neck.norm_cfg=None"]).problems == []
     options = ["model.backbone.frozen_stages=1", "model.backbone.norm_cfg.requires_grad=False"]
     reading = read_config(FPN, IMAGENET, options)
     assert reading.problems == []
@@ -131,6 +141,12 @@ def test_another_architecture_is_refused():
         UserError, match=r"model\.backbone\.type is ResNet, but the weights \(swin.*have SwinTransformer"
     ):
         load_config(FPN, swin)
+    swin_file = CONFIGS / "mmdet" / "faster-rcnn_swin-t-fpn_1x_coco.py"
+    assert read_config(swin_file, swin).problems == []
+    with pytest.raises(UserError, match=r"model\.backbone\.window_size is 12, but the weights .* have 7"):
+        load_config(swin_file, swin, ["model.backbone.window_size=12"])
+    with pytest.raises(UserError, match=r"model\.backbone\.depths is .*18.*, but the weights .* have \(2, 2, 6, 2\)"):
+        load_config(swin_file, swin, ["model.backbone.depths=[2,2,18,2]"])
     with pytest.raises(UserError, match=r"model\.backbone\.groups is None, but the weights \(resnext50.* have 32"):
         load_config(FPN, BackboneCard(arch="resnext50_32x4d", classes=()))
 

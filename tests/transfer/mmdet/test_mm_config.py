@@ -26,6 +26,7 @@ QUICK = CONFIGS / "quickstart" / "coco_r18_fpn.py"
         ("model.backbone.depth.x=1", "model.backbone.depth is no group of keys"),
         ("train_pipeline.2.scales=1", "'train_pipeline' is a name inside the file"),
         ("model.backbone.depth", "write key=value"),
+        ("model.backbone.norm_cfg={'type':'BN'}", "it is a group of keys; set one of them, e.g. model.backbone.norm_"),
     ],
 )
 def test_a_misspelt_option_is_refused(option, told):
