@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pretrain.console import UserError
-from transfer.stream import Stream, batch_positions, seed_step
+from transfer.finetuning.stream import Stream, batch_positions, seed_step
 
 WIDE = [index % 3 == 0 for index in range(10)]
 

@@ -15,7 +15,7 @@ from scipy import stats
 from pretrain.backbones import BackboneCard
 from pretrain.console import UserError
 from transfer.d2.config import changed_values, get_cfg, load_config
-from transfer.settings import settings_of
+from transfer.finetuning.settings import settings_of
 from transfer.summarize.comparisons import Cell
 from transfer.summarize.paper import CONFIGS, SAME_PROTOCOL, departures, iterations_of, methods, table_7
 from transfer.summarize.printing import as_json, as_markdown

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from transfer.check import COMMAND_LINE, Finding, same, told
+from transfer.finetuning.check import COMMAND_LINE, Finding, same, told
 
 EXTRA_NORM_HEAD = "Res5ROIHeadsExtraNorm"
 BATCH_NORMS = ("SyncBN", "BN", "naiveSyncBN", "nnSyncBN")

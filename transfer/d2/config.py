@@ -13,11 +13,11 @@ import transfer.d2.heads
 import transfer.d2.swin  # noqa: F401  (both register what the configs name)
 from pretrain.backbones import BackboneCard
 from pretrain.console import UserError, did_you_mean
-from transfer import check as checking
 from transfer.architectures import SWIN
 from transfer.cards import architecture_values, card_values
 from transfer.d2 import check
-from transfer.job import Reading
+from transfer.finetuning import check as checking
+from transfer.finetuning.job import Reading
 
 PREPROCESSING_FROM_SCRATCH = BackboneCard(arch="", classes=())  # torchvision's, as for every start that is compared
 

@@ -14,7 +14,7 @@ from detectron2.utils import comm
 
 from pretrain.console import UserError
 from transfer.datasets import VOC_CLASSES, VocSplit, preflight
-from transfer.stream import Stream
+from transfer.finetuning.stream import Stream
 
 
 def register(names: Iterable[str], root: str | Path) -> None:

@@ -14,7 +14,6 @@ from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 
 from pretrain.files import read_json, write_json, write_text
-from transfer.claim import RESULTS, RUN, claim
 from transfer.d2 import launch
 from transfer.d2.config import default_value
 from transfer.d2.draw import draw_detections
@@ -22,8 +21,9 @@ from transfer.d2.evaluation import evaluate
 from transfer.d2.job import Job, Plan, identity, make_plan, prepare
 from transfer.d2.trainer import Trainer
 from transfer.d2.weights import load_detector
-from transfer.job import announce, print_check
-from transfer.loss_curve import loss_curve
+from transfer.finetuning.claim import RESULTS, RUN, claim
+from transfer.finetuning.job import announce, print_check
+from transfer.finetuning.loss_curve import loss_curve
 from transfer.weights import load_exact
 
 LOGGERS = ("detectron2", "fvcore", "py.warnings")
@@ -61,7 +61,7 @@ def check_only(job: Job) -> None:
 
 
 def _claim(job: Job, plan: Plan) -> list[str]:
-    """Write down whose folder OUTPUT is, or check that it is this run's; see `transfer.claim`."""
+    """Write down whose folder OUTPUT is, or check that it is this run's; see `transfer.finetuning.claim`."""
     output = Path(plan.cfg.OUTPUT_DIR)
     begun = (output / "last_checkpoint").is_file()
     first = plan.ranks.first

@@ -17,7 +17,7 @@ from torch import Tensor, distributed, nn
 
 from pretrain.console import progress
 from pretrain.files import atomic_path, write_text
-from transfer.stream import seed_step
+from transfer.finetuning.stream import seed_step
 
 
 class SeedEachStep(HookBase):

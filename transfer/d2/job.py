@@ -8,15 +8,15 @@ from typing import Any
 
 from detectron2.config import get_cfg
 
-from transfer import check, claim
-from transfer import job as common
 from transfer.d2.config import changed_values, read_config
 from transfer.d2.data import check_classes, register
 from transfer.d2.launch import Ranks, ranks_asked
 from transfer.d2.scale import SCALED, batch_problems, batch_warnings, scale_to
 from transfer.datasets import data_root
 from transfer.files import read_converted
-from transfer.scaling import Change, scaling_problems
+from transfer.finetuning import check, claim
+from transfer.finetuning import job as common
+from transfer.finetuning.scaling import Change, scaling_problems
 
 
 @dataclass(frozen=True)

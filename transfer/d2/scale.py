@@ -7,7 +7,7 @@ from typing import Any
 from detectron2.config import CfgNode
 
 from transfer.d2.config import value_of
-from transfer.scaling import Change, fewer
+from transfer.finetuning.scaling import Change, fewer
 
 BATCH, RATE = "SOLVER.IMS_PER_BATCH", "SOLVER.BASE_LR"
 STEPS = "SOLVER.STEPS"

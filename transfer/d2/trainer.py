@@ -23,8 +23,8 @@ from transfer.compat import ddp_without_gpus
 from transfer.d2.data import train_stream
 from transfer.d2.evaluation import evaluate
 from transfer.d2.hooks import EvaluateWhenDone, PreciseStatistics, Progress, SafeCheckpointer, SeedEachStep
-from transfer.loss_curve import forget_after, log_period
-from transfer.stream import Stream
+from transfer.finetuning.loss_curve import forget_after, log_period
+from transfer.finetuning.stream import Stream
 
 KEPT_CHECKPOINTS = 2  # the last ones; model_final.pth comes on top
 

@@ -13,7 +13,7 @@ from mmengine.config import Config, ConfigDict
 from pretrain.backbones import BackboneCard
 from transfer.architectures import SWIN
 from transfer.cards import mmdet_preprocessing, mmdet_values
-from transfer.check import Finding, same, told
+from transfer.finetuning.check import Finding, same, told
 from transfer.mmdet.parts import effective, parameters_of
 
 LOOP, EXTRA_NORM_HEAD = "ResumableLoop", "ResLayerExtraNorm"

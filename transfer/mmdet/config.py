@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader
 
 from pretrain.backbones import BackboneCard
 from pretrain.console import UserError, did_you_mean
-from transfer import check as checking
-from transfer.job import Reading
+from transfer.finetuning import check as checking
+from transfer.finetuning.job import Reading
 from transfer.mmdet import check
 from transfer.mmdet.parts import parameters_of
 

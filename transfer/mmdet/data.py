@@ -20,8 +20,8 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from pretrain.console import UserError
 from pretrain.files import read_json
 from transfer.datasets import READ_WHOLE_BELOW, preflight
+from transfer.finetuning.stream import Stream
 from transfer.mmdet.metrics import category_ids
-from transfer.stream import Stream
 
 STANDARD_FILES = {
     r"VOCdevkit/VOC(\d+)/ImageSets/Main/(\w+)\.txt": "voc_{}_{}",

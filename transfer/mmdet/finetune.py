@@ -22,10 +22,11 @@ import transfer.mmdet.heads
 import transfer.mmdet.metrics  # noqa: F401  (both register what the configurations name)
 from pretrain.console import UserError, first_few
 from pretrain.files import read_json, require_free_space, write_json
-from transfer import check
-from transfer.claim import RUN, claim
-from transfer.job import announce, print_check
-from transfer.loss_curve import loss_curve
+from transfer.finetuning import check
+from transfer.finetuning.claim import RUN, claim
+from transfer.finetuning.job import announce, print_check
+from transfer.finetuning.loss_curve import loss_curve
+from transfer.finetuning.stream import told_by_worker
 from transfer.mmdet import MMCV
 from transfer.mmdet.data import check_files
 from transfer.mmdet.draw import draw_samples
@@ -33,7 +34,6 @@ from transfer.mmdet.hooks import SeedEachStep, Watch
 from transfer.mmdet.job import Job, Plan, identity, make_plan
 from transfer.mmdet.launch import Ranks, chosen_launcher, process_group
 from transfer.mmdet.runner import FinetuneRunner
-from transfer.stream import told_by_worker
 
 KEPT_CHECKPOINTS = 3  # two are kept, and a third is written before one of them goes
 DRAWN = "detections"  # folder below the work directory

@@ -15,9 +15,9 @@ from mmengine.runner import BaseLoop, Runner
 from torch import Tensor
 
 from pretrain.console import UserError, progress
-from transfer.loss_curve import forget_after, log_period
+from transfer.finetuning.loss_curve import forget_after, log_period
+from transfer.finetuning.stream import seed_step
 from transfer.mmdet.data import check_classes
-from transfer.stream import seed_step
 
 
 class SeedEachStep(Hook):

@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 
-from transfer import check, claim
-from transfer import job as common
 from transfer.files import read_converted
+from transfer.finetuning import check, claim
+from transfer.finetuning import job as common
+from transfer.finetuning.scaling import Change, scaling_problems
+from transfer.finetuning.settings import settings_of
 from transfer.mmdet.config import read_config, set_data_root
 from transfer.mmdet.launch import Ranks
 from transfer.mmdet.scale import batch_problems, scale_to, scaled_keys, warnings_of
-from transfer.scaling import Change, scaling_problems
-from transfer.settings import settings_of
 
 
 @dataclass(frozen=True)

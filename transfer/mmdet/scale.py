@@ -6,8 +6,8 @@ from typing import Any
 
 from mmengine.config import Config
 
+from transfer.finetuning.scaling import Change, fewer
 from transfer.mmdet.check import BACKBONE, NECK, SHARED_HEAD
-from transfer.scaling import Change, fewer
 
 BATCH, BASE_BATCH = "train_dataloader.batch_size", "auto_scale_lr.base_batch_size"
 RATE = "optim_wrapper.optimizer.lr"
@@ -30,8 +30,8 @@ def scaled_keys(cfg: Config) -> list[str]:
 def scale_to(cfg: Config, images: int, world: int) -> list[Change]:
     """Change the configuration, in place, to steps of `images` images: the same passes at the same schedule.
 
-    See transfer.scaling. A step of another size is another step all the same, and its results do not belong into one
-    mean with the configuration's own.
+    The rule is that of transfer.finetuning.scaling. A step of another size is another step all the same, and its
+    results do not belong into one mean with the configuration's own.
 
     Args:
         cfg: `auto_scale_lr.base_batch_size` says for how many images a step it is written.

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from transfer.settings import settings_of
+from transfer.finetuning.settings import settings_of
 from transfer.summarize.runs import FIGURES, OF_THE_MACHINE, Run
 
 CONFIGS = Path(__file__).parents[2] / "configs"

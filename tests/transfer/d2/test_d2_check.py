@@ -10,11 +10,11 @@ from networks import randomised
 
 from pretrain.backbones import BackboneCard
 from pretrain.console import UserError
-from transfer.check import departures
 from transfer.convert import convert
 from transfer.d2.config import load_config, read_config
 from transfer.d2.finetune import Job, check_only
 from transfer.files import save
+from transfer.finetuning.check import departures
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 C4, FPN = CONFIGS / "d2" / "voc_r50_c4_24k.yaml", CONFIGS / "d2" / "coco_r50_fpn_1x.yaml"

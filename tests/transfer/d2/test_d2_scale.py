@@ -14,7 +14,7 @@ from detectron2.engine import DefaultTrainer  # noqa: E402
 
 from transfer.d2.config import load_config  # noqa: E402
 from transfer.d2.scale import SCALED, batch_problems, batch_warnings, scale_to  # noqa: E402
-from transfer.scaling import Change, scaling_problems  # noqa: E402
+from transfer.finetuning.scaling import Change, scaling_problems  # noqa: E402
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "d2"
 VOC, COCO = CONFIGS / "voc_r50_c4_24k.yaml", CONFIGS / "coco_r50_fpn_1x.yaml"

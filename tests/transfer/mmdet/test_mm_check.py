@@ -7,10 +7,10 @@ import pytest
 import transfer.mmdet.finetune  # noqa: F401  (registers MMDetection's modules and ours)
 from pretrain.backbones import BackboneCard
 from pretrain.console import UserError
-from transfer import check
+from transfer.finetuning import check
+from transfer.finetuning.scaling import scaling_problems
 from transfer.mmdet.config import load_config, read_config
 from transfer.mmdet.scale import batch_problems, scale_to, scaled_keys, warnings_of
-from transfer.scaling import scaling_problems
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 C4 = CONFIGS / "mmdet" / "faster-rcnn_r50-c4_voc0712.py"

@@ -6,8 +6,8 @@ import pytest
 
 import transfer.mmdet.finetune  # noqa: F401  (registers MMDetection's modules and ours)
 from pretrain.console import UserError
+from transfer.finetuning.settings import settings_of
 from transfer.mmdet.config import load_config, set_data_root
-from transfer.settings import settings_of
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 C4 = CONFIGS / "mmdet" / "faster-rcnn_r50-c4_voc0712.py"

@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.table import Column, Table
 
-from transfer.check import COMMAND_LINE
+from transfer.finetuning.check import COMMAND_LINE
 
 
 @dataclass(frozen=True)

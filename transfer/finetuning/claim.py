@@ -9,7 +9,7 @@ from typing import Any
 from pretrain.console import UserError
 from pretrain.files import read_json, sha256, write_json
 from transfer.convert import Converted
-from transfer.scaling import Change
+from transfer.finetuning.scaling import Change
 
 RUN, RESULTS = "run.json", "results.json"
 

@@ -11,10 +11,10 @@ from typing import Any
 from rich.console import Console
 
 from pretrain.console import UserError, warn
-from transfer import check, scaling
-from transfer.claim import RESULTS
 from transfer.convert import Converted
-from transfer.scaling import Change
+from transfer.finetuning import check, scaling
+from transfer.finetuning.claim import RESULTS
+from transfer.finetuning.scaling import Change
 
 
 @dataclass(frozen=True)

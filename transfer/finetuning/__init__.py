@@ -1,0 +1,1 @@
+"""What the fine-tuning in Detectron2 and that in MMDetection have in common."""
