@@ -116,7 +116,7 @@ def _check_top_level(cfg: Config, path: str) -> None:
             raise UserError(f"{path}: unknown entry '{key}'; did you mean '{close[0]}'?")
     needed = ("model", "train_dataloader", "val_dataloader", "val_evaluator", "train_cfg", "optim_wrapper", "data_root")
     for key in needed:
-        if key not in cfg:
+        if not cfg.get(key):
             raise UserError(f"{path}: no entry '{key}'; start from a file of configs/mmdet")
 
 

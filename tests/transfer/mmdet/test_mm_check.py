@@ -204,6 +204,8 @@ def test_warnings_say_what_runs_otherwise_than_it_looks():
         "(train_cfg.max_iters)"
     )
     assert warnings_of(load_config(C4), 8) == []
+    [at_the_end] = warnings_of(load_config(QUICK, options=["train_cfg.max_iters=256"]), 1)
+    assert "never drops at 256; the run ends at 256" in at_the_end
     assert (
         "batch statistics of so few are noise"
         in warnings_of(load_config(C4, options=["train_dataloader.batch_size=1"]), 16)[0]

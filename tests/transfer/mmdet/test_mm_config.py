@@ -8,6 +8,7 @@ import transfer.mmdet.finetune  # noqa: F401  (registers MMDetection's modules a
 from pretrain.console import UserError
 from transfer.finetuning.settings import settings_of
 from transfer.mmdet.config import load_config, set_data_root
+from transfer.mmdet.parts import effective
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 C4 = CONFIGS / "mmdet" / "faster-rcnn_r50-c4_voc0712.py"
@@ -26,6 +27,8 @@ QUICK = CONFIGS / "quickstart" / "coco_r18_fpn.py"
         ("model.backbone.depth.x=1", "model.backbone.depth is no group of keys"),
         ("train_pipeline.2.scales=1", "'train_pipeline' is a name inside the file"),
         ("model.backbone.depth", "write key=value"),
+        ("data_preprocessor=1", "data_preprocessor at the top level"),
+        ("model=None", "no entry 'model'"),
         ("model.backbone.norm_cfg={'type':'BN'}", "it is a group of keys; set one of them, e.g. model.backbone.norm_"),
     ],
 )
@@ -75,15 +78,30 @@ def test_data_root_reaches_every_file(path, tmp_path):
         assert cfg.val_evaluator.ann_file == f"{tmp_path}/coco/annotations/instances_val2017.json"
 
 
-def test_settings_hold_what_decides_the_outcome_wherever_the_data_lie(tmp_path):
-    before = settings_of(load_config(C4), 16)
-    assert before["optim_wrapper.optimizer.lr"] == 0.02
-    assert before["param_scheduler.1.milestones"] == [18000, 22000]
-    assert before["train_dataloader.dataset.datasets.1.ann_file"] == "VOCdevkit/VOC2012/ImageSets/Main/trainval.txt"
-    assert "train_dataloader.batch_size" not in before  # a step's images count, however they are shared out
-    assert before["batch"] == 16
-    moved = load_config(C4)
-    set_data_root(moved, tmp_path)
-    assert settings_of(moved, 16) == before
+def test_settings_hold_what_decides_the_outcome():
+    settings = settings_of(load_config(C4), 16)
+    assert settings["batch"] == 16
+    assert "train_dataloader.batch_size" not in settings  # a step's images count, however they are shared out
+    assert settings["optim_wrapper.optimizer.lr"] == 0.02
+    assert settings["param_scheduler.1.milestones"] == [18000, 22000]
+    assert settings["train_dataloader.dataset.datasets.1.ann_file"] == "VOCdevkit/VOC2012/ImageSets/Main/trainval.txt"
     other = settings_of(load_config(C4, options=["model.train_cfg.rcnn.sampler.num=256"]), 16)
-    assert {key for key in other if other[key] != before[key]} == {"model.train_cfg.rcnn.sampler.num"}
+    assert {key for key in other if other[key] != settings[key]} == {"model.train_cfg.rcnn.sampler.num"}
+
+
+@pytest.mark.parametrize("path", [C4, FPN])
+def test_settings_are_the_same_wherever_the_data_lie(path, tmp_path):
+    here, there = load_config(path), load_config(path)
+    set_data_root(there, tmp_path)
+    assert settings_of(there, 16) == settings_of(here, 16)
+    assert not any("data_root" in key for key in settings_of(here, 16))
+
+
+def test_a_silent_part_has_the_default_of_its_own_class():
+    """mmdet's ResLayer keeps its norms in evaluation mode, its child here does not; a ResNeXt has a ResNet's style."""
+    assert effective({"type": "ResLayer", "depth": 50}, "norm_eval") is True
+    assert effective({"type": "ResLayerExtraNorm", "depth": 50}, "norm_eval") is False
+    assert effective({"type": "ResNeXt"}, "style") == "pytorch"
+    assert effective({"type": "ResNeXt", "style": "caffe"}, "style") == "caffe"
+    assert effective({"type": "ResNet"}, "norm_cfg.type") == "BN"
+    assert effective({"type": "ResNet"}, "depth") is None
