@@ -115,6 +115,15 @@ def test_annotations_without_objects_of_the_classes_are_named(own_root):
         stream_of(own_root)
 
 
+def test_wide_pictures_are_batched_apart(own_root):
+    path = own_root / "coco" / "annotations" / "instances_train2017.json"
+    content = json.loads(path.read_text())
+    for image in content["images"][:3]:
+        image["width"] = 97
+    path.write_text(json.dumps(content))
+    assert stream_of(own_root).wide == [True] * 3 + [False] * 5
+
+
 def test_missing_files_are_named_before_anything_is_built(tmp_path):
     for path, told in ((QUICK, "instances_train2017.json is not there"), (VOC, "VOC2007")):
         cfg = load_config(path)
