@@ -78,7 +78,7 @@ def test_srun_begins_the_processes(job):
     command += ["train_cfg.max_iters=1", "default_hooks.checkpoint.interval=1"]
     torchs = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
     base = {name: value for name, value in os.environ.items() if name not in torchs}
-    slurm = {"SLURM_NTASKS": "2", "SLURM_JOB_ID": "4242", "SLURM_NODELIST": "127.0.0.1", "SLURM_JOB_NAME": "mmdet"}
+    slurm = {"SLURM_NTASKS": "2", "SLURM_JOB_ID": str(os.getpid()), "SLURM_NODELIST": "127.0.0.1"}  # a port of its own
     tasks = []
     for rank in "01":
         own = {"SLURM_PROCID": rank, "SLURM_LOCALID": rank, "SLURM_NODEID": "0", "SLURM_STEP_NUM_TASKS": "2"}

@@ -52,6 +52,8 @@ def test_entered_later_the_stream_goes_on_as_it_would_have(data_root, workers):
     later = pictures(islice(replace(stream, start=3, workers=workers), 5))
     assert all(same(one, other) for one, other in zip(whole[6:], later))
     assert {flipped for _, flipped, *_ in whole} == {True, False}
+    other = pictures(islice(stream_of(data_root, options=["train_dataloader.num_workers=0"], seed=6), 8))
+    assert [name for name, *_ in other] != [name for name, *_ in whole]
 
 
 def test_both_years_of_voc_are_read(data_root):
