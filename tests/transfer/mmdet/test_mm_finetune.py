@@ -144,8 +144,10 @@ def test_c4_on_voc_with_the_extra_norm(data_root, converted_weights, tmp_path):
         data_root=data_root,
         work_dir=tmp_path / "run",
         options=SMALL_C4,
+        draw=3,
     )
     results = finetune(job)
+    assert [path.stem for path in sorted((job.work_dir / "detections").iterdir())] == ["000008", "000009", "000010"]
     assert results["iterations"] == 2
     assert set(results["per_class"]) >= {"aeroplane", "tvmonitor"}
     final = weights_of(job.work_dir / "iter_2.pth")
