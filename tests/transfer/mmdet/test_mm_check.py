@@ -10,6 +10,8 @@ from pretrain.console import UserError
 from transfer.finetuning import check
 from transfer.finetuning.scaling import scaling_problems
 from transfer.mmdet.config import load_config, read_config
+from transfer.mmdet.job import Job, make_plan
+from transfer.mmdet.launch import Ranks
 from transfer.mmdet.scale import batch_problems, scale_to, scaled_keys, warnings_of
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -185,6 +187,12 @@ def test_a_step_of_other_images_than_the_rate_is_for_is_refused():
         "(auto_scale_lr.base_batch_size); set train_dataloader.batch_size=4 by --cfg-options, or --scale-to 8, which "
         "scales rate and schedule"
     ]
+
+
+def test_nothing_is_scaled_where_the_rates_images_are_not_known(tmp_path):
+    plan = make_plan(Job(own_file(tmp_path, "auto_scale_lr = None"), scale_to=2), Ranks())
+    assert plan.changes == []
+    assert ["base_batch_size is None" in line for line in plan.problems] == [True]
 
 
 def test_several_processes_without_gpus_cannot_share_norms():

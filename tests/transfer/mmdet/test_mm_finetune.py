@@ -112,8 +112,13 @@ def test_train_evaluate_draw_and_resume_bit_for_bit(job, tmp_path, monkeypatch, 
         interrupt_at(patch, 5)
         with pytest.raises(KeyboardInterrupt):
             finetune(cut)
-    assert newest_checkpoint(cut.work_dir).name == "iter_4.pth"
+    newest = newest_checkpoint(cut.work_dir)
+    assert newest.name == "iter_4.pth"
+    kept = torch.load(newest, weights_only=True)
+    kept["meta"]["seconds"] = 1000.0  # a long first sitting
+    torch.save(kept, newest)
     again = finetune(cut)
+    assert 1000 < again["seconds"] < 1100
     resumed = weights_of(cut.work_dir / "iter_6.pth")
     assert all(torch.equal(resumed[name], final[name]) for name in final)
     assert (again["iterations"], again["AP"], again["loss_curve"]) == (6, results["AP"], results["loss_curve"])
@@ -121,6 +126,8 @@ def test_train_evaluate_draw_and_resume_bit_for_bit(job, tmp_path, monkeypatch, 
     # Finished: the same command returns at once; --eval-only measures the same again.
     monkeypatch.setattr(FinetuneRunner, "train", lambda self: pytest.fail("trained again"))
     assert finetune(job) == results
+    assert finetune(replace(job, draw=4))["AP"] == results["AP"]
+    assert len(list((run / "detections").iterdir())) == 4
     assert finetune(replace(job, eval_only=True))["AP"] == results["AP"]
     other = finetune(replace(job, eval_only=True, checkpoint=cut.work_dir / "iter_4.pth"))
     assert (other["iterations"], other["loss_curve"]) == (4, [])
