@@ -174,6 +174,11 @@ def test_the_architecture_of_a_run_of_mmdetection(tmp_path: Path, arch: str, cha
     assert (source.card.arch, source.preprocessing_known) == (arch, True)
 
 
+def test_the_channel_order_of_a_run_of_mmdetection(tmp_path: Path) -> None:
+    path = mmdet_settings(tmp_path, "resnet50", **{"model.data_preprocessor.bgr_to_rgb": False})
+    assert read_source(path).card.channel_order == "BGR"
+
+
 def test_a_run_of_mmdetection_of_another_backbone_is_refused(tmp_path: Path) -> None:
     path = mmdet_settings(tmp_path, "resnet50", **{"model.backbone.depth": 26})
     with pytest.raises(UserError, match=r"run\.json: not the config of a fine-tuned detector of a known backbone"):
