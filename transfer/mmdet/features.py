@@ -11,13 +11,10 @@ from torch import Tensor, nn
 
 import transfer.mmdet.heads  # noqa: F401  (registers ResLayerExtraNorm)
 from pretrain.backbones import BackboneCard
-from pretrain.console import UserError
-from transfer.architectures import CONSTANTS, COUNTER, SWIN
+from transfer.architectures import SWIN
 from transfer.cards import mmdet_preprocessing, mmdet_values
 from transfer.stages import STAGES, recorded
-
-BACKBONE = "backbone."
-LAST_STAGE = "roi_head.shared_head.layer4."
+from transfer.weights import load_exact
 
 
 @torch.no_grad()
@@ -54,19 +51,17 @@ def stage_features(
                 "out_indices": (stages - 1,),
             }
         )
-        parts: dict[str, Any] = {BACKBONE: backbone}
-        if head == "c4":
-            parts[LAST_STAGE] = MODELS.build(values["roi_head"]["shared_head"]).layer4
-    _load_strictly(parts, state_dict, images)
+        shared_head = MODELS.build(values["roi_head"]["shared_head"]) if head == "c4" else None
+    _fill(backbone, shared_head, state_dict, images)
     modules = {"stem": backbone.maxpool, **{name: getattr(backbone, name) for name in STAGES[:stages]}}
-    if head == "c4":
-        modules["layer4"] = parts[LAST_STAGE]
-        return recorded(modules, lambda: modules["layer4"](backbone(images)[0]), lambda output: output)
+    if shared_head is not None:
+        last = modules["layer4"] = shared_head.layer4
+        return recorded(modules, lambda: last(backbone(images)[0]), lambda output: output)
     return recorded(modules, lambda: backbone(images), lambda output: output)
 
 
 def _swin_features(network: Any, state_dict: Mapping[str, Tensor], images: Tensor) -> dict[str, Tensor]:
-    _load_strictly({BACKBONE: network}, state_dict, images)
+    _fill(network, None, state_dict, images)
 
     def run() -> None:
         [features["norm"]] = network(images)
@@ -80,24 +75,16 @@ def _swin_features(network: Any, state_dict: Mapping[str, Tensor], images: Tenso
     return {**recorded({"stem": network.patch_embed, **dict(zip(STAGES, network.stages))}, run, read), **features}
 
 
-def _load_strictly(parts: Mapping[str, nn.Module], state_dict: Mapping[str, Tensor], images: Tensor) -> None:
-    """Load each part from the names under its prefix, in eval mode and in the images' precision.
-
-    Only what has no effect or is constant may be missing.
-    """
-    left_over = [name for name in state_dict if not name.startswith(tuple(parts))]
-    for prefix, part in parts.items():
-        weights = {name.removeprefix(prefix): tensor for name, tensor in state_dict.items() if name.startswith(prefix)}
-        try:
-            wrong = part.load_state_dict(weights, strict=False)
-        except RuntimeError as error:
-            raise UserError(f"converted weights: {' '.join(str(error).split())}") from error
-        left_over += [prefix + name for name in wrong.unexpected_keys]
-        left_over += [prefix + name for name in wrong.missing_keys if not name.endswith((COUNTER, *CONSTANTS))]
-        part.eval()  # mmdet's returns None
-        part.to(images)
-    if left_over:
-        raise UserError(f"converted weights: left over or missing in MMDetection's network: {', '.join(left_over)}")
+def _fill(backbone: nn.Module, shared_head: nn.Module | None, weights: Mapping[str, Tensor], images: Tensor) -> None:
+    """Load the parts of a detector that the weights fill, in eval mode and in the images' precision."""
+    detector = nn.Module()
+    detector.backbone = backbone
+    detector.roi_head = nn.Module()
+    if shared_head is not None:
+        detector.roi_head.shared_head = shared_head
+    load_exact(detector, weights, "mmdet", "converted weights")
+    detector.eval()
+    detector.to(images)
 
 
 @torch.no_grad()
