@@ -1,4 +1,4 @@
-"""Loading a converted backbone into a detector by exact names, with every tensor accounted for.
+"""Loading into a detector by exact names, with every tensor accounted for: a converted backbone, or the whole.
 
 Detectron2's and mmengine's own checkpointers only warn about names that do not fit; weights in the wrong names then
 train a random backbone without an error.
@@ -7,7 +7,10 @@ train a random backbone without an error.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from pretrain.console import UserError
@@ -70,6 +73,43 @@ def load_exact(model: nn.Module, weights: Mapping[str, Tensor], framework: str, 
         fitting[name] = tensor
     model.load_state_dict(fitting, strict=False)
     return len(fitting)
+
+
+def read_checkpoint(path: str | Path, *keys: str, map_location: Any = "cpu") -> dict[str, Any]:
+    """Read a checkpoint of a fine-tuning without running code that it may carry.
+
+    Args:
+        path: The file.
+        keys: What it has to hold.
+        map_location: As for torch.load.
+
+    Raises:
+        UserError: It is no such checkpoint.
+    """
+    try:
+        content: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
+        for key in keys:
+            content[key]
+    except Exception as error:  # whatever torch says of a file that is none of its own
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: not a checkpoint of this tool's runs ({reason})") from error
+    return content
+
+
+def load_whole(model: nn.Module, weights: Mapping[str, Tensor], path: str | Path) -> None:
+    """Load all tensors of a detector.
+
+    Raises:
+        UserError: They are another detector's.
+    """
+    own = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    other = {name: tensor.shape for name, tensor in weights.items()}
+    if differing := [name for name in {**own, **other} if own.get(name) != other.get(name)]:
+        raise UserError(
+            f"{path}: another detector than the config builds; {len(differing)} tensors differ, the first "
+            f"{differing[0]}"
+        )
+    model.load_state_dict(weights)
 
 
 def _head(names: Iterable[str], framework: str) -> str:

@@ -9,17 +9,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import torch
 from mmengine.dist import get_rank
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
-from pretrain.console import UserError
 from pretrain.files import atomic_path
 from transfer.convert import Converted
-from transfer.weights import load_exact
+from transfer.weights import load_exact, load_whole, read_checkpoint
 
 
 class FinetuneRunner(Runner):
@@ -58,22 +56,10 @@ class FinetuneRunner(Runner):
         Raises:
             UserError: It is no checkpoint of such a run, or one of another detector.
         """
-        try:
-            checkpoint: dict[str, Any] = torch.load(filename, map_location=map_location, weights_only=True)
-            weights, meta = checkpoint["state_dict"], checkpoint["meta"]
-        except Exception as error:  # whatever torch says of a file that is none of its own
-            reason = str(error).splitlines()[0]
-            raise UserError(f"{filename}: not a checkpoint of this tool's runs ({reason})") from error
+        checkpoint = read_checkpoint(filename, "state_dict", "meta", map_location=map_location)
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
-        own = {name: tensor.shape for name, tensor in self.detector.state_dict().items()}
-        other = {name: tensor.shape for name, tensor in weights.items()}
-        if differing := [name for name in {**own, **other} if own.get(name) != other.get(name)]:
-            raise UserError(
-                f"{filename}: another detector than the config builds; {len(differing)} tensors differ, the first "
-                f"{differing[0]}"
-            )
-        self.detector.load_state_dict(weights)
-        self.checkpoint_meta, self._has_loaded = meta, True
+        load_whole(self.detector, checkpoint["state_dict"], filename)
+        self.checkpoint_meta, self._has_loaded = checkpoint["meta"], True
         return checkpoint
 
     @property
