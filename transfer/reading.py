@@ -29,6 +29,10 @@ ADMITTED = {
 }
 
 
+# What torch and pickle raise for a file that is cut short, depending on where.
+DAMAGED = (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError)
+
+
 class ArraysOnly(pickle.Unpickler):
     """An unpickler that admits NumPy arrays and plain values, and names whatever else a file asks for.
 
@@ -73,7 +77,7 @@ def read_file(path: str | Path, trust: bool = False) -> dict[str, Any]:
         content = _read_pickle(path, trust) if path.suffix in PICKLES else _read_torch(path, trust)
     except SafetensorError as error:
         raise UserError(f"{path}: not a safetensors file ({error})") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, ImportError) as error:
+    except (*DAMAGED, AttributeError, ImportError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"{path}: not a checkpoint, or a damaged one ({reason}); fetch it again") from error
     if not isinstance(content, Mapping):

@@ -37,10 +37,11 @@ def test_files(tmp_path: Path, weights: dict) -> None:
         read_source(tmp_path / "text.pth")
 
     whole = (tmp_path / "good.pth.tar").read_bytes()
-    (tmp_path / "half.pth").write_bytes(whole[: len(whole) // 2])
-    assert not zipfile.is_zipfile(tmp_path / "half.pth")
-    with pytest.raises(UserError, match=r"half\.pth: not a checkpoint, or a damaged one"):
-        read_source(tmp_path / "half.pth")
+    for length in (0, 3, 100, 30_000, len(whole) // 2, len(whole) - 10):  # torch has an error of another kind for each
+        (tmp_path / "half.pth").write_bytes(whole[:length])
+        assert not zipfile.is_zipfile(tmp_path / "half.pth")
+        with pytest.raises(UserError, match=r"half\.pth: not a checkpoint, or a damaged one"):
+            read_source(tmp_path / "half.pth")
 
     (tmp_path / "half.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{")
     with pytest.raises(UserError, match=r"half\.safetensors: not a safetensors file"):
