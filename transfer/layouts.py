@@ -23,7 +23,7 @@ from pretrain.files import sha256
 from transfer.architectures import ARCHITECTURES
 from transfer.cards import card_beside
 from transfer.identify import Network, canonical, identify, widened
-from transfer.names import LAST_STAGE
+from transfer.names import LAST_STAGE, RES5
 from transfer.reading import read_file
 
 # The tensor by which a layout is known. timm's ResNets, and OpenMMLab's, have torchvision's names.
@@ -35,8 +35,8 @@ MARKERS = {
 }
 MARKER = re.compile(r"^(|.*\.)(?:" + "|".join(f"(?P<{name}>{words})" for name, words in MARKERS.items()) + ")$")
 
-# Where a C4 detector holds the last stage, by the names it has; MMDetection's ResNets have torchvision's.
-RES5 = {"detectron2": (LAST_STAGE["detectron2"], "res5"), "torchvision": (LAST_STAGE["mmdet"], "layer4")}
+# Whose C4 detector it is, by the names of its backbone; MMDetection's ResNets have torchvision's.
+C4_DETECTORS = {"detectron2": "detectron2", "torchvision": "mmdet"}
 
 # Words in a prefix that mark a moving average, and the branch that is usually transferred where the file also holds
 # the network that it follows: AutoMix, DINO, timm and OpenMMLab evaluate the average, MoCo and solo-learn do not.
@@ -176,10 +176,10 @@ def _choose(tensors: dict[str, Tensor], origin: str, branch: str | None) -> Netw
     prefix = _choose_prefix(sorted(found), origin, branch)
     framework = found[prefix]
     own_names = {name.removeprefix(prefix): name for name in tensors if name.startswith(prefix)}
-    if framework in RES5 and prefix.endswith("backbone."):  # C4: the last stage is in the RoI head
-        roi_head, stage = RES5[framework]
-        roi_head = prefix.removesuffix("backbone.") + roi_head
-        own_names |= {name.removeprefix(roi_head): name for name in tensors if name.startswith(f"{roi_head}{stage}.")}
+    if framework in C4_DETECTORS and prefix.endswith("backbone."):  # C4: the last stage is in the RoI head
+        before, detector = prefix.removesuffix("backbone."), C4_DETECTORS[framework]
+        in_head = [name for name in tensors if name.startswith(before + RES5[detector])]
+        own_names |= {name.removeprefix(before + LAST_STAGE[detector]): name for name in in_head}
     if framework == "timm" and "layers.0.downsample.reduction.weight" in own_names:
         framework = "detectron2" if "norm3.weight" in own_names else "microsoft"
     weights = {name: tensors[own] for name, own in own_names.items()}

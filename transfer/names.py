@@ -19,6 +19,7 @@ from transfer.architectures import SWIN, expected_shapes
 BACKBONE = {"detectron2": "backbone.", "mmdet": "backbone."}
 PYRAMID = {"detectron2": "backbone.bottom_up.", "mmdet": "backbone."}
 LAST_STAGE = {"detectron2": "roi_heads.", "mmdet": "roi_head.shared_head."}
+RES5 = {"detectron2": LAST_STAGE["detectron2"] + "res5.", "mmdet": LAST_STAGE["mmdet"] + "layer4."}
 CLASSIFIERS = {"resnet": ("fc.weight", "fc.bias"), "swin": ("head.weight", "head.bias")}
 
 

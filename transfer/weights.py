@@ -15,10 +15,9 @@ from torch import Tensor, nn
 
 from pretrain.console import UserError
 from transfer.architectures import CONSTANTS, COUNTER
-from transfer.names import BACKBONE, LAST_STAGE, PYRAMID
+from transfer.files import TOOLS
+from transfer.names import BACKBONE, PYRAMID, RES5
 
-RES5 = {"detectron2": LAST_STAGE["detectron2"] + "res5.", "mmdet": LAST_STAGE["mmdet"] + "layer4."}
-TOOLS = {"detectron2": "tools/convert_to_d2.py", "mmdet": "tools/convert_to_mmdet.py"}
 # What a detector adds to the pretrained network: C4's extra norm, and the norms of Swin's first three stages.
 OWN_OF_DETECTOR = (
     RES5["detectron2"] + "norm.",
