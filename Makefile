@@ -46,7 +46,7 @@ doctor: ## versions, devices, data sets; what is missing and the command that me
 	@$(BIN)/python tools/doctor.py
 
 lock: ## renew requirements.lock after a change in pyproject.toml (needs uv)
-	uv pip compile -q --universal --python-version 3.10 --extra cpu --extra dev --no-annotate pyproject.toml -o requirements.lock
+	uv pip compile -q --universal --python-version 3.10 --extra cpu --extra cam --extra dev --no-annotate pyproject.toml -o requirements.lock
 
 clean: ## remove caches; data, runs and .venv stay
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info

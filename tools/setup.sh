@@ -55,9 +55,9 @@ if ! $venv/bin/python -m pip --version >/dev/null 2>&1; then
 fi
 
 say "installing $(grep -c == requirements.lock) pinned packages, 6.5 GB, into $venv: about 3 minutes where the network is fast"
-# -qq: errors are shown, warnings are not.
+# -qq: errors are shown, warnings are not. --no-deps: the lock file is whole, and holds one OpenCV alone.
 SECONDS=0
-$venv/bin/python -m pip install -qq --disable-pip-version-check -r requirements.lock -e . ||
+$venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps -r requirements.lock -e . ||
     fail "pip failed (see above); run the same command again to go on, docs/install.md helps with what is known"
 $venv/bin/python tools/install_detectron2
 
