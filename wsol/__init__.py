@@ -1,14 +1,15 @@
 """Weakly supervised object localisation: class activation maps and MaxBoxAccV2."""
 
-from wsol.boxes import boxes_above, boxes_over_thresholds
+from wsol.boxes import BoxError, box_iou
 from wsol.cam import class_activation_map
-from wsol.metrics import MaxBoxAcc, MaxBoxAccResult, box_iou
+from wsol.contours import boxes_above
+from wsol.metrics import MaxBoxAcc, MaxBoxAccResult
 
 __all__ = [
+    "BoxError",
     "MaxBoxAcc",
     "MaxBoxAccResult",
     "box_iou",
     "boxes_above",
-    "boxes_over_thresholds",
     "class_activation_map",
 ]

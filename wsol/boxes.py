@@ -1,7 +1,7 @@
-"""Boxes of a score map: threshold it, trace the contours, take the bounding box of each.
+"""Boxes, thresholds and levels: what the metric takes in, checked.
 
-This is the estimator of wsolevaluation (clovaai/wsolevaluation, commit 96f4b88), bit for bit. A map is cut to 8 bits,
-so 1000 thresholds make at most 255 different foregrounds, and contours are traced once for each of those only.
+The estimator is that of wsolevaluation (clovaai/wsolevaluation, commit 96f4b88), bit for bit. A map is cut to 8 bits,
+so that a thousand thresholds are at most 255 different levels.
 """
 
 from __future__ import annotations
@@ -9,35 +9,33 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from pretrain.console import did_you_mean
 
 Contours = Literal["all", "largest"]
+LEVELS = 256
 NO_BOX = (0, 0, 0, 0)  # what the metric is given where nothing lies above the threshold
 
 
+class BoxError(RuntimeError, ValueError):
+    """A box that is none. wsolevaluation raises RuntimeError for it; a wrong value is a ValueError elsewhere."""
+
+
 @dataclass(frozen=True)
-class ThresholdBoxes:
-    """The boxes of one score map at every threshold, each different foreground stored once.
+class BestBoxes:
+    """The estimated box of the highest IoU with any true one, at every threshold; each level is kept once.
 
     Attributes:
-        boxes: (K, 4) int64, x0, y0, x1, y1 in pixels, one foreground after the other.
-        starts: (F,) int64, the position in `boxes` of the first box of each foreground; every foreground has one.
-        foreground: (T,) int64, the foreground, 0 to F - 1, of each threshold.
+        iou: (L,) float64, the IoU at each level.
+        boxes: (L, 4) int, x0, y0, x1, y1 in pixels of the score map.
+        level: (T,) int, the place of each threshold's level in the two.
     """
 
+    iou: npt.NDArray[np.float64]
     boxes: npt.NDArray[np.int64]
-    starts: npt.NDArray[np.int64]
-    foreground: npt.NDArray[np.int64]
-
-    def at(self, threshold: int) -> npt.NDArray[np.int64]:
-        """Return the boxes (k, 4) at the threshold with this index."""
-        stops = np.append(self.starts[1:], len(self.boxes))
-        chosen = self.foreground[threshold]
-        return self.boxes[self.starts[chosen] : stops[chosen]]
+    level: npt.NDArray[np.int64]
 
 
 def thresholds(interval: float) -> npt.NDArray[np.float64]:
@@ -51,6 +49,23 @@ def thresholds(interval: float) -> npt.NDArray[np.float64]:
     return np.arange(0, 1, interval, dtype=np.float64)
 
 
+def levels_of(at: npt.NDArray[np.float64], maximum: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the different levels of thresholds, and the place of each threshold's own among them.
+
+    A threshold t is relative to the map's own maximum: its level is `int(t * maximum)`, and the foreground is what lies
+    strictly above.
+
+    Args:
+        at: (T,) float64, the thresholds in [0, 1).
+        maximum: The map's highest pixel, 0 to 255.
+
+    Returns:
+        (L,) int64, rising, and (T,) int64.
+    """
+    levels, place = np.unique((at * float(maximum)).astype(np.int64), return_inverse=True)
+    return levels, place.reshape(-1)
+
+
 def check_contours(contours: str) -> Contours:
     """Return `contours` if it is a known choice, else raise ValueError."""
     for known in get_args(Contours):
@@ -59,14 +74,8 @@ def check_contours(contours: str) -> Contours:
     raise ValueError(f"unknown choice of contours '{contours}'{did_you_mean(str(contours), list(get_args(Contours)))}")
 
 
-def quantise(score_map: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
-    """Check a score map and cut it to 8 bits; the fraction is dropped, not rounded.
-
-    Args:
-        score_map: (H, W) float64 with values in [0, 1].
-
-    Returns:
-        (H, W) uint8, contiguous.
+def check_score_map(score_map: npt.NDArray[np.float64]) -> None:
+    """Refuse what wsolevaluation refuses as a score map, (H, W) float64 with values in [0, 1].
 
     Raises:
         TypeError: Not an array of float64.
@@ -83,62 +92,65 @@ def quantise(score_map: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
         raise ValueError("the score map holds NaN")
     if low < 0 or high > 1:
         raise ValueError(f"a score map's values must be in [0, 1]; these are from {low:.6g} to {high:.6g}")
+
+
+def quantise(score_map: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+    """Check a score map and cut it to 8 bits; the fraction is dropped, not rounded.
+
+    Returns:
+        (H, W) uint8, contiguous.
+
+    Raises:
+        TypeError, ValueError: See `check_score_map`.
+    """
+    check_score_map(score_map)
     return np.ascontiguousarray((score_map * 255).astype(np.uint8))
 
 
-def boxes_above(pixels: npt.NDArray[np.uint8], level: int, contours: Contours = "all") -> npt.NDArray[np.int64]:
-    """Return the boxes of the pixels strictly above a level.
-
-    Foreground is 8-connected. With "all", every contour gives a box: outer ones, nested ones, and those of holes, whose
-    box is that of the 4-connected hole grown by one pixel to each side. With "largest", only the contour of the largest
-    polygon area; among equals the component whose first pixel in raster order comes last.
-
-    Args:
-        pixels: (H, W) uint8.
-        level: 0 to 255; -1 makes every pixel foreground.
-        contours: "all" (MaxBoxAccV2) or "largest" (MaxBoxAcc, the first version).
-
-    Returns:
-        (k, 4) int64 with k >= 1: x0, y0 and, one past the last pixel but inside the map, x1, y1. Without foreground
-        the one box is 0, 0, 0, 0.
-    """
-    binary = (pixels > level).view(np.uint8)
-    # No contour inside another is larger than it, so for the largest one the outermost will do. The reference asks for
-    # the tree of contours; the list holds the same ones.
-    mode = cv2.RETR_LIST if contours == "all" else cv2.RETR_EXTERNAL
-    found, _ = cv2.findContours(binary, mode, cv2.CHAIN_APPROX_SIMPLE)
-    if not found:
-        return np.array([NO_BOX], dtype=np.int64)
-    if contours == "largest":
-        # An outer contour starts at its component's first pixel in raster order, here as (x, y).
-        found = [max(found, key=lambda contour: (cv2.contourArea(contour), contour[0, 0, 1], contour[0, 0, 0]))]
-    boxes = np.array([cv2.boundingRect(contour) for contour in found], dtype=np.int64)  # x, y, width, height
-    height, width = pixels.shape
-    np.minimum(boxes[:, :2] + boxes[:, 2:], (width - 1, height - 1), out=boxes[:, 2:])
-    return boxes
-
-
-def boxes_over_thresholds(
-    score_map: npt.NDArray[np.float64], at: npt.NDArray[np.float64], contours: Contours = "all"
-) -> ThresholdBoxes:
-    """Return the boxes of a score map at each threshold.
-
-    A threshold is relative to the map's own maximum: its level is `int(t * max)` on the 8-bit map.
-
-    Args:
-        score_map: (H, W) float64 in [0, 1].
-        at: (T,) float64, the thresholds in [0, 1).
-        contours: See `boxes_above`.
+def check_boxes(boxes: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return boxes as (n, 4) float64, in which pixel coordinates are exact; one box (4,) becomes (1, 4).
 
     Raises:
-        TypeError, ValueError: See `quantise`.
+        BoxError: Another shape, no box, a NaN, a negative coordinate, or a far corner before the near one.
     """
-    pixels = quantise(score_map)
-    levels = (at * float(pixels.max())).astype(np.int64)
-    # Two levels with no pixel value between them have the same foreground.
-    values = np.flatnonzero(np.bincount(pixels.ravel()))
-    ranks = np.searchsorted(values, levels, side="right")
-    _, first, foreground = np.unique(ranks, return_index=True, return_inverse=True)
-    found = [boxes_above(pixels, level, contours) for level in levels[first].tolist()]
-    counts = np.array([len(boxes) for boxes in found])
-    return ThresholdBoxes(np.concatenate(found), np.cumsum(counts) - counts, foreground.reshape(-1))
+    array = np.asarray(boxes, dtype=np.float64)
+    array = array[None] if array.ndim == 1 else array
+    if array.ndim != 2 or array.shape[1] != 4 or len(array) == 0:
+        raise BoxError(f"boxes must have the shape (n, 4) with n >= 1, not {np.shape(boxes)}")
+    if not np.isfinite(array).all():
+        raise BoxError("a box holds NaN or infinity")
+    if (array < 0).any():
+        raise BoxError(f"a box has a negative coordinate: {array[(array < 0).any(axis=1)][0].tolist()}")
+    if (array[:, 2:] < array[:, :2]).any():
+        wrong = array[(array[:, 2:] < array[:, :2]).any(axis=1)][0]
+        raise BoxError(f"a box must be x0, y0, x1, y1 with x0 <= x1 and y0 <= y1, not {wrong.tolist()}")
+    return array
+
+
+def box_iou(first: npt.ArrayLike, second: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return the intersection over union of every pair of boxes; both corners count as inside a box.
+
+    Args:
+        first: (n, 4), x0, y0, x1, y1 in pixels.
+        second: (m, 4), likewise.
+
+    Returns:
+        (n, m) float64 in [0, 1].
+
+    Raises:
+        BoxError: See `check_boxes`.
+    """
+    overlap, first_areas, second_areas = overlaps(check_boxes(first), check_boxes(second))
+    # Corners never cross, so that every box holds a pixel and the union is never 0.
+    return np.asarray(overlap / (first_areas[:, None] + second_areas[None, :] - overlap))
+
+
+def overlaps(
+    first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the area that each pair of boxes (n, 4) and (m, 4) shares, (n, m), and their own areas, (n,) and (m,)."""
+    near = np.maximum(first[:, None, :2], second[None, :, :2])
+    far = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    shared = np.clip(far - near + 1, 0, None).prod(axis=2)
+    own = [(boxes[:, 2:] - boxes[:, :2] + 1).prod(axis=1) for boxes in (first, second)]
+    return shared, own[0], own[1]

@@ -1,4 +1,4 @@
-"""The whole evaluation: exported backbone -> class activation maps -> MaxBoxAccV2, one image after the other."""
+"""The whole evaluation: score maps, from a network or from disk -> boxes -> MaxBoxAccV2, one image after the other."""
 
 from __future__ import annotations
 
@@ -6,64 +6,82 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
-from pretrain.backbones import BackboneCard, build_backbone, load_backbone
-from pretrain.console import UserError, progress
-from wsol.cam import features_and_logits, head_weight, score_maps, stride_one_last_stage
-from wsol.draw import OverlayCollector
-from wsol.images import prepare, read_ahead, read_rgb
-from wsol.metadata import ImageRecord, boxes_digest, find_image, match_classes, read_classes, read_split
-from wsol.scoremaps import ScoreMapWriter, read_note, read_score_map, score_map_path
-from wsol.tally import Tally
+from pretrain.console import UserError, progress, warn
+from wsol import kernels
+from wsol.ahead import ahead
+from wsol.cam import with_output_stride
+from wsol.classifiers import load_classifier, untrained_like
+from wsol.draw import draw_curves
+from wsol.errors import IOU
+from wsol.explain import Mapper
+from wsol.figures import best_index, box_figures, mask_figures
+from wsol.mask_tally import MaskTally
+from wsol.metadata import ImageRecord, boxes_digest, class_names, match_classes
+from wsol.paper import beside
+from wsol.pictures import draw_pictures
+from wsol.ranks import Ranks
+from wsol.report import write_images
+from wsol.rows import row_of
+from wsol.scoremaps import ScoreMapWriter, read_note, score_map_path
+from wsol.settings import Settings, choose_device
+from wsol.sources import FolderMaps, NetworkMaps, Scored, Source
+from wsol.splits import Splits, read_splits
+from wsol.tally import BoxTally, Counts
 
 WHAT = (
     "Weakly supervised localisation by class activation maps: MaxBoxAccV2 in percent, each IoU threshold at the score "
     "threshold that is best on the evaluated split itself (an oracle), beside the same metric of a centred Gaussian "
     "that does not look at the image."
 )
-THRESHOLD_CHOICE = "oracle: best on the evaluated split itself, one for each IoU threshold"
+ORACLE = "oracle: best on the evaluated split itself, one for each IoU threshold"
+CURVES = "curves.png"
+ALONE = Ranks()
+Kept = TypeVar("Kept")
+
+
+class Tally(Protocol[Kept]):
+    """What counts an evaluation: `BoxTally` or `MaskTally`."""
+
+    counts: Counts
+
+    def measure(self, scored: Scored, score_map: npt.NDArray[np.float64]) -> Kept: ...
+
+    def add(self, measured: Kept) -> None: ...
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How to evaluate.
+class Job:
+    """What is evaluated, whichever way the score maps come.
 
     Attributes:
-        split: "train", "val" or "test".
-        interval: Step of the score thresholds; wsolevaluation's main.py uses 0.001.
-        input_size: Height and width to which images are resized, pixels.
-        stock: Keep the strides the network was trained with; otherwise the last stage runs at stride 1, as
-            wsolevaluation's ResNets do.
-        device: "auto", or a torch device such as "cpu" or "cuda:1".
-        batch_size: Images in a forward pass.
-        workers: Threads that read images.
-        draw: Number of images, spread over the split, drawn with their boxes.
-        random_weights: Evaluate the checkpoint's architecture with fresh random weights instead of its own: the
-            control that says how much of a figure comes from the architecture and from the pictures.
+        source: Makes the score maps.
+        splits: The images.
+        names: Names of the data's classes.
+        predicted_names: Names of the network's classes; empty where there is no network.
+        data: Root of the images, or None.
+        out: Folder for what is written.
+        settings: How to evaluate.
+        ranks: This process among others.
+        writer: Writes the score maps, or None.
+        masks: Folder of the masks; None is `data`.
     """
 
-    split: str = "test"
-    interval: float = 0.001
-    input_size: int = 224
-    stock: bool = False
-    device: str = "auto"
-    batch_size: int = 32
-    workers: int = 2
-    draw: int = 0
-    random_weights: bool = False
-
-    def __post_init__(self) -> None:
-        if not 0 < self.interval <= 1:
-            raise UserError(f"the interval is {self.interval}; it must be above 0 and at most 1")
-        for name in ("input_size", "batch_size"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}; it must be at least 1")
+    source: Source
+    splits: Splits
+    names: Sequence[str]
+    predicted_names: Sequence[str]
+    data: str | Path | None
+    out: Path
+    settings: Settings
+    ranks: Ranks
+    writer: ScoreMapWriter | None = None
+    masks: str | Path | None = None
 
 
 def evaluate_checkpoint(
@@ -73,72 +91,78 @@ def evaluate_checkpoint(
     metadata: str | Path | None = None,
     scoremaps: str | Path | None = None,
     settings: Settings | None = None,
+    arch: str | None = None,
+    masks: str | Path | None = None,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
-    """Evaluate an exported backbone on a split of CUB_200_2011.
+    """Evaluate a classifier on a split of CUB_200_2011, or of any set with wsolevaluation's metadata.
 
     Args:
-        checkpoint: The exported backbone (.safetensors, its card beside it).
-        data: Root of the CUB_200_2011 tree.
-        out: Folder for the overlays.
+        checkpoint: An exported backbone, or what else `wsol.classifiers.load_classifier` takes.
+        data: Root of the images.
+        out: Folder for images.csv and the pictures.
         metadata: Folder of wsolevaluation's metadata; see `wsol.metadata.read_split`.
         scoremaps: Folder into which the score maps are written; None writes none.
         settings: How to evaluate.
+        arch: The architecture of a checkpoint that does not say it.
+        masks: Folder of the masks, where the truth is masks; None is `data`.
+        ranks: This process among those of the evaluation.
 
     Returns:
-        Plain values: the figures, the protocol, the checkpoint; see docs/wsol.md.
+        Plain values: the figures, the protocol, the checkpoint; see docs/wsol.md. Of several processes the first one
+        has the pictures' names.
 
     Raises:
         UserError: Something is missing or does not fit: files, classes, the network's head.
     """
-    start = time.monotonic()
-    settings = settings or Settings()
-    records, records_from = read_split(data, metadata, settings.split)
-    data_classes = read_classes(data)
-    _check_labels(records, len(data_classes), data)
-    device = choose_device(settings.device)
-    model, card = load_backbone(checkpoint)
+    start, settings = time.monotonic(), settings or Settings()
+    splits = read_splits(data, metadata, settings.split, settings.threshold_from)
+    records = [*splits.records, *(splits.val or [])]
+    names = class_names(records, data)
+    labels = max(record.label for record in records) + 1
+    device = choose_device(settings.device, ranks)
+    model, card = load_classifier(checkpoint, arch)
     if settings.random_weights:
         torch.manual_seed(0)
-        model = build_backbone(card.arch, len(card.classes)).eval()
+        model = untrained_like(card)
         card = replace(card, method="random weights", branch="control", sha256="")
-    class_of_label = match_classes(data_classes, card.classes)
-    model = (model if settings.stock else stride_one_last_stage(model)).to(device)
+    class_of_label, how = match_classes(names, card.classes, labels)
+    mapper = Mapper(
+        with_output_stride(model, settings.output_stride).to(device), settings.cam, settings.label, card.arch
+    )
     made_by = {
-        "checkpoint": Path(checkpoint).with_suffix("").name,
+        "checkpoint": str(checkpoint) if ":" in str(checkpoint) else Path(checkpoint).with_suffix("").name,
         "method": card.method,
         "branch": card.branch,
         "arch": card.arch,
         "sha256": card.sha256,
-        "last_stage_stride": "as trained" if settings.stock else 1,
+        "cam": settings.cam,
+        "label": settings.label,
+        "output_stride": settings.output_stride,
         "input_size": settings.input_size,
         "split": settings.split,
     }
-    size = (settings.input_size, settings.input_size)
-    writer = ScoreMapWriter(scoremaps, len(records), size, made_by) if scoremaps is not None else None
-    tally = Tally(settings.interval)
-    overlays = OverlayCollector(records, settings.draw, data)
-    cam_size, mismatches = _run_network(model, card, records, class_of_label, data, settings, tally, overlays, writer)
-    if writer:
-        writer.finish()
-    figures = tally.figures()
-    return {
-        "what": WHAT,
-        **figures,
-        "protocol": {
-            **_protocol(records, records_from, settings, size),
-            "data": Path(data).resolve().name,
-            "input_size": settings.input_size,
-            "map_size": list(cam_size),
-            "last_stage_stride": made_by["last_stage_stride"],
-            "label": "true class",
-            "top1_loc": "true class predicted, and the box right at the threshold given in best_threshold",
-        },
-        "checkpoint": {name: made_by[name] for name in ("checkpoint", "method", "branch", "arch", "sha256")},
-        "classes": f"{len(data_classes)} of the checkpoint's {len(card.classes)} classes",
-        "size_mismatches": mismatches,
-        "overlays": overlays.draw(tally, Path(out) / "overlays"),
-        "seconds": round(time.monotonic() - start, 1),
+    size = settings.input_size
+    writer = ScoreMapWriter(scoremaps, len(records), (size, size), made_by, ranks.first) if scoremaps else None
+    source = NetworkMaps(mapper, card, class_of_label, data, size, device, settings.batch_size, settings.workers)
+    job = Job(source, splits, names or _numbers(labels), card.classes, data, Path(out), settings, ranks, writer, masks)
+    figures = _evaluate(job)
+    protocol = _protocol(splits, settings, (size, size), figures["metric"]) | {
+        "data": Path(data).resolve().name,
+        "input_size": size,
+        "map_size": list(source.grid),
+        "output_stride": settings.output_stride,
+        "cam": settings.cam,
+        "cam_made_by": mapper.describe(),
+        "label": f"{settings.label} class",
+        "top1_loc": "true class predicted, and the box right at the threshold given in best_threshold",
     }
+    about = {
+        "paper": beside(card, protocol),
+        "checkpoint": {name: made_by[name] for name in ("checkpoint", "method", "branch", "arch", "sha256")},
+        "classes": f"the data's {labels} classes were matched {how}",
+    }
+    return _whole(job, figures, protocol, about, start)
 
 
 def evaluate_scoremaps(
@@ -147,130 +171,143 @@ def evaluate_scoremaps(
     metadata: str | Path | None = None,
     data: str | Path | None = None,
     settings: Settings | None = None,
+    masks: str | Path | None = None,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
     """Evaluate score maps that lie on disk, this program's or another's; class predictions are not known then.
 
     Args:
         scoremaps: Folder of `IMAGE_ID.npy`.
-        out: Folder for the overlays.
+        out: Folder for images.csv and the pictures.
         metadata: Folder of wsolevaluation's metadata; see `wsol.metadata.read_split`.
-        data: Root of the images; needed for overlays, and for the boxes where there are no metadata.
-        settings: How to evaluate; input size, strides and device have no meaning here.
+        data: Root of the images; needed for pictures of them, and for the boxes where there are no metadata.
+        masks: Folder of the masks, where the truth is masks; None is `data`.
+        settings: How to evaluate; what is about the network has no meaning here.
+        ranks: This process among those of the evaluation.
 
     Returns:
         Plain values, as of `evaluate_checkpoint`, with None for what is not known.
 
     Raises:
-        UserError: A file is missing, or a score map is not float64 with two axes and values in [0, 1].
+        UserError: A file is missing, or a score map is not what wsolevaluation takes.
     """
-    start = time.monotonic()
-    settings = settings or Settings()
+    start, settings = time.monotonic(), settings or Settings()
     if settings.draw and data is None:
         raise UserError("pictures need the images: give --data beside --draw")
     made_by = read_note(scoremaps)
-    records, records_from = read_split(data, metadata, settings.split)
-    tally = Tally(settings.interval)
-    overlays = OverlayCollector(records, settings.draw, data)
-    size: tuple[int, int] | None = None
-    with progress("boxes of score maps", len(records)) as advance:
-        for record in records:
-            score_map = read_score_map(scoremaps, record.image_id)
-            size = size or (score_map.shape[:2] if score_map.ndim == 2 else None)
-            try:
-                if size is not None and score_map.shape != size:
-                    raise ValueError(f"its shape is {score_map.shape}, and that of the maps before it {size}")
-                height, width = size or (1, 1)
-                tally.add(score_map, record.boxes_at(width, height))
-            except (TypeError, ValueError) as error:
-                raise UserError(f"{score_map_path(scoremaps, record.image_id)}: {error}") from error
-            overlays.add(record, score_map)
-            advance()
-    return {
-        "what": WHAT,
-        **tally.figures(),
-        "protocol": {**_protocol(records, records_from, settings, size or (0, 0)), "made_by": made_by or None},
-        "checkpoint": None,
-        "overlays": overlays.draw(tally, Path(out) / "overlays"),
-        "seconds": round(time.monotonic() - start, 1),
+    splits = read_splits(data, metadata, settings.split, settings.threshold_from)
+    if (
+        splits.val
+        and settings.threshold_from == "auto"
+        and not score_map_path(scoremaps, splits.val[0].image_id).is_file()
+    ):
+        splits = Splits(splits.records, splits.records_from, None, "there are no score maps of val")
+    records = [*splits.records, *(splits.val or [])]
+    names = class_names(records, data)
+    labels = max(record.label for record in records) + 1
+    source = FolderMaps(scoremaps)
+    job = Job(source, splits, names or _numbers(labels), (), data, Path(out), settings, ranks, masks=masks)
+    figures = _evaluate(job)
+    height, width = source.shape or (0, 0)
+    protocol = _protocol(splits, settings, (height, width), figures["metric"]) | {
+        "made_by": made_by or None,
+        "score_map_dtypes": sorted(set(ranks.gather(sorted(source.dtypes)))),
     }
+    return _whole(job, figures, protocol, {"paper": None, "checkpoint": None}, start)
 
 
-def choose_device(name: str) -> torch.device:
-    """Return the device of that name; "auto" is the GPU where CUDA has one, else the CPU.
-
-    Raises:
-        UserError: torch does not know the name, or the device is not there.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        why = str(error).splitlines()[0]
-        raise UserError(f"no device '{name}' ({why}); use --device auto, cpu or cuda") from error
-    return device
+def _evaluate(job: Job) -> dict[str, Any]:
+    """Count, add up over the processes, and let the first one write what is of single images."""
+    if not kernels.AVAILABLE:
+        warn("numba is not installed: boxes are traced by OpenCV, several times slower; pip install numba")
+    return _over_masks(job) if job.splits.masks else _over_boxes(job)
 
 
-def _run_network(
-    model: nn.Module,
-    card: BackboneCard,
-    records: Sequence[ImageRecord],
-    class_of_label: npt.NDArray[np.int64],
-    data: str | Path,
-    settings: Settings,
-    tally: Tally,
-    overlays: OverlayCollector,
-    writer: ScoreMapWriter | None,
-) -> tuple[tuple[int, int], int]:
-    """Count every image; return the size of the maps before resizing, and how many images belie their metadata."""
-    device, size = next(model.parameters()).device, settings.input_size
-    weight = head_weight(model)
-    cam_size, mismatches = (0, 0), 0
-
-    def load(record: ImageRecord) -> tuple[torch.Tensor, bool]:
-        image = read_rgb(find_image(data, record.image_id))
-        return prepare(image, size, card), image.size == record.size
-
-    with progress(f"maps and boxes, {card.method or card.arch}", len(records)) as advance:
-        for batch in read_ahead(records, load, settings.batch_size, settings.workers):
-            images = torch.stack([image for _, (image, _) in batch]).to(device)
-            labels = torch.from_numpy(class_of_label[[record.label for record, _ in batch]])
-            features, logits = features_and_logits(model, images)
-            correct = (logits.argmax(dim=1).cpu() == labels).tolist()
-            cam_size = (int(features.shape[2]), int(features.shape[3]))
-            for index, score_map in enumerate(score_maps(features, weight, labels, (size, size))):
-                record, (_, as_described) = batch[index]
-                mismatches += not as_described
-                tally.add(score_map, record.boxes_at(size, size), correct[index])
-                overlays.add(record, score_map)
-                if writer:
-                    writer.write(record.image_id, score_map)
-                advance()
-    return cam_size, mismatches
+def _over_boxes(job: Job) -> dict[str, Any]:
+    splits, settings, classes = job.splits, job.settings, len(job.names)
+    tally, val = BoxTally(settings.interval, classes), BoxTally(settings.interval, classes)
+    kept = _count(job, tally, splits.records, settings.split)
+    if splits.val:
+        _count(job, val, splits.val, "val")
+    if job.writer:
+        job.writer.finish()
+    figures = box_figures(tally, job.names, val if splits.val else None, len(job.predicted_names))
+    figures["why_no_val"] = splits.why_no_val or None
+    place = best_index(tally, IOU)
+    rows = job.ranks.gather([row_of(measured, place, job.names, job.predicted_names) for measured in kept])
+    if not job.ranks.first:
+        return figures
+    write_images(job.out / "images.csv", rows)
+    threshold = figures["errors"]["threshold"]
+    drawn = draw_pictures(job.source, splits.records, rows, threshold, job.data, job.out, settings.draw, settings.sheet)
+    return {**figures, **drawn}
 
 
-def _check_labels(records: Sequence[ImageRecord], classes: int, data: str | Path) -> None:
-    for record in records:
-        if record.label >= classes:
-            raise UserError(
-                f"{record.image_id} is of class {record.label} (from 0), and {Path(data) / 'classes.txt'} lists "
-                f"{classes}; are data and metadata of one set?"
-            )
+def _over_masks(job: Job) -> dict[str, Any]:
+    root = job.masks or job.data
+    if root is None:
+        raise UserError("the truth of this set is masks: give --masks DIR, or --data where they lie among the images")
+    tally = MaskTally(job.settings.interval, len(job.names), root)
+    _count(job, tally, job.splits.records, job.settings.split)
+    if job.writer:
+        job.writer.finish()
+    figures = mask_figures(tally, len(job.predicted_names))
+    if not job.ranks.first:
+        return figures
+    (job.out / "images.csv").unlink(missing_ok=True)
+    return {**figures, **draw_pictures(job.source, [], [], 0.0, None, job.out, 0, 0)}
 
 
-def _protocol(
-    records: Sequence[ImageRecord], records_from: str, settings: Settings, size: tuple[int, int]
+def _whole(
+    job: Job, figures: dict[str, Any], protocol: dict[str, Any], about: dict[str, Any], start: float
 ) -> dict[str, Any]:
+    """Put the result together, and draw its curves."""
+    seconds = round(time.monotonic() - start, 1)
+    result = {"what": WHAT, **figures, "protocol": protocol, **about, "seconds": seconds}
+    if job.ranks.first:
+        draw_curves(job.out / CURVES, result)
+        result["pictures"] = {"curves": CURVES, **result["pictures"]}
+    return result
+
+
+def _count(job: Job, tally: Tally[Kept], records: Sequence[ImageRecord], split: str) -> list[Kept]:
+    """Measure this process's share of the images by threads, and add up the counts over the processes."""
+    kept, mine = [], job.ranks.share(records)
+
+    def measure(scored: Scored) -> Kept:
+        score_map = scored.score_map()
+        try:
+            measured = tally.measure(scored, score_map)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{scored.where}: {error}") from error
+        if job.writer:
+            job.writer.write(scored.record.image_id, score_map)
+        return measured
+
+    with progress(f"maps and boxes of {split}", len(mine), visible=job.ranks.first) as advance:
+        pending = 4 * job.settings.workers + job.settings.batch_size
+        for _, measured in ahead(job.source(mine), measure, job.settings.workers, pending):
+            tally.add(measured)
+            kept.append(measured)
+            advance()
+    job.ranks.add_up(list(tally.counts.values()))
+    return kept
+
+
+def _numbers(count: int) -> list[str]:
+    return [str(number) for number in range(count)]
+
+
+def _protocol(splits: Splits, settings: Settings, size: tuple[int, int], metric: str) -> dict[str, Any]:
     return {
-        "metric": "MaxBoxAccV2",
+        "metric": metric,
         "contours": "all",
         "interval": settings.interval,
         "iou_thresholds": [30, 50, 70],
-        "threshold_choice": THRESHOLD_CHOICE,
+        "threshold_choice": ORACLE,
         "centre_baseline": "a Gaussian at the centre, its threshold chosen in the same way",
         "split": settings.split,
-        "records_from": records_from,
-        "boxes_sha256": boxes_digest(records, size[0]),
+        "records_from": splits.records_from,
+        "boxes_sha256": None if splits.masks else boxes_digest(splits.records, size[0]),
         "score_map_size": list(size),
     }

@@ -11,24 +11,27 @@ Where the largest contour alone counts (the first version of MaxBoxAcc), holes a
 opening levels for the values. The polygon through the border pixels of a component then gains half a pixel of area at
 the third and at the fourth pixel of each block of 2x2; the pixels of a block are neighbours, so of one component.
 
-`wsol.boxes` traces the contours of every level with OpenCV, which is slower and finds the same.
+`wsol.contours` traces the contours of every level with OpenCV, which is slower and finds the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from wsol.boxes import LEVELS
+
 try:
     import numba
-except ImportError:  # a Python that numba does not support yet
-    numba = None
 
-AVAILABLE = numba is not None
-LEVELS = 256
+    AVAILABLE = True
+except ImportError:  # a Python that numba does not support yet
+    AVAILABLE = False
+
+LONGEST_SIDE = 2**15 - 1  # four coordinates to a number of 64 bits
 ABSENT = -1  # the parent of a pixel that was not added yet
 # What is kept of a component: its first and last pixel in raster order, which give its rows; its first and last column;
 # the number of its pixels; twice the area of the polygon through its border.
@@ -41,12 +44,12 @@ def compiled(function: Function) -> Function:
 
     The machine code is kept on disk, so that only the first run on a machine compiles.
     """
-    if numba is None:
+    if not AVAILABLE:
         return function
     try:
-        return numba.njit(nogil=True, cache=True)(function)  # type: ignore[no-any-return]
+        return cast(Function, numba.njit(nogil=True, cache=True)(function))
     except RuntimeError:  # numba found no folder that it may write to
-        return numba.njit(nogil=True)(function)  # type: ignore[no-any-return]
+        return cast(Function, numba.njit(nogil=True)(function))
 
 
 def best_boxes(
@@ -55,7 +58,7 @@ def best_boxes(
     """Return the best IoU of any estimated box with any true one at each wanted level, and that box.
 
     Args:
-        pixels: (H, W) uint8, both sides below 32,768.
+        pixels: (H, W) uint8, no side above `LONGEST_SIDE`.
         wanted: (256,) bool, the levels in question.
         true: (n, 4) float64, the true boxes x0, y0, x1, y1 in pixels, both corners inside.
         largest: Whether the contour of the largest area alone gives a box; otherwise every contour does.
@@ -89,9 +92,9 @@ def _opening_levels(padded: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Return the opening level of every pixel of a padded map, in its shape; the border's own is 0."""
     height, width = padded.shape
     values = padded.ravel()
-    opens, seen = np.zeros(len(values), dtype=np.uint8), np.ones(padded.shape, dtype=np.bool_)
-    seen[1:-1, 1:-1] = False
-    seen = seen.ravel()
+    border = np.ones(padded.shape, dtype=np.bool_)
+    border[1:-1, 1:-1] = False
+    opens, seen = np.zeros(len(values), dtype=np.uint8), border.ravel()
     # A stack of pixels for each level, as a linked list: its last pixel, and the one below each pixel.
     last, below = np.full(LEVELS, ABSENT, dtype=np.int32), np.empty(len(values), dtype=np.int32)
     for row in range(1, height - 1):
@@ -331,7 +334,7 @@ def _take_best(
 
 
 @compiled
-def _key(node: npt.NDArray[np.int32], shape: tuple[int, int], rim: int) -> int:
+def _key(node: npt.NDArray[np.int32], shape: tuple[int, int], rim: int) -> np.int64:
     """Return a component's box, a rim of so many pixels about it, as x0, y0, x1, y1 of 16 bits each.
 
     The far corner is one past the last pixel, but inside the map. Node and shape are of the padded map.
@@ -343,7 +346,7 @@ def _key(node: npt.NDArray[np.int32], shape: tuple[int, int], rim: int) -> int:
 
 
 @compiled
-def _iou(key: int, true: npt.NDArray[np.float64]) -> float:
+def _iou(key: np.int64 | int, true: npt.NDArray[np.float64]) -> float:
     """Return the best IoU of a box with any true one; both corners lie inside a box."""
     x0, y0, x1, y1 = float(key >> 48), float((key >> 32) & 0xFFFF), float((key >> 16) & 0xFFFF), float(key & 0xFFFF)
     area, best = (x1 - x0 + 1) * (y1 - y0 + 1), 0.0

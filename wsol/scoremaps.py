@@ -22,14 +22,20 @@ class ScoreMapWriter:
         count: Number of maps to come.
         size: Height and width of each, pixels.
         made_by: Plain values for the note.
+        first: Whether this process writes the note; of several, one does.
 
     Raises:
         UserError: The disk has not enough room for them.
     """
 
-    def __init__(self, folder: str | Path, count: int, size: tuple[int, int], made_by: dict[str, Any]) -> None:
+    def __init__(
+        self, folder: str | Path, count: int, size: tuple[int, int], made_by: dict[str, Any], first: bool = True
+    ) -> None:
         self.folder = Path(folder)
         self.note = {"made_by": made_by, "images": count}
+        self.first = first
+        if not first:
+            return
         require_free_space(self.folder, count * (size[0] * size[1] * 8 + 128), f"writing {count} score maps")
         write_json(self.folder / NOTE, {**self.note, "complete": False})
 
@@ -40,7 +46,8 @@ class ScoreMapWriter:
 
     def finish(self) -> None:
         """Note that all maps are there."""
-        write_json(self.folder / NOTE, {**self.note, "complete": True})
+        if self.first:
+            write_json(self.folder / NOTE, {**self.note, "complete": True})
 
 
 def score_map_path(folder: str | Path, image_id: str) -> Path:
@@ -65,16 +72,25 @@ def read_note(folder: str | Path) -> dict[str, Any]:
     return dict(note["made_by"])
 
 
-def read_score_map(folder: str | Path, image_id: str) -> npt.NDArray[np.float64]:
+def read_score_map(folder: str | Path, image_id: str) -> tuple[npt.NDArray[np.float64], str]:
     """Read one score map; whether its values are valid is for the metric to say.
+
+    wsolevaluation takes float64 alone, and casts what it makes itself: float32 is cast likewise, and uint8 is divided
+    by 255, which gives the same 8-bit pixels again.
+
+    Returns:
+        The map, float64 unless it is of a type that the metric refuses, and the name of its type on disk.
 
     Raises:
         UserError: The file is missing or is no NumPy array.
     """
     path = score_map_path(folder, image_id)
     try:
-        return np.asarray(np.load(path, allow_pickle=False))
+        found = np.asarray(np.load(path, allow_pickle=False))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such score map; are maps and metadata of the same split?") from error
     except (ValueError, OSError, EOFError) as error:
         raise UserError(f"{path}: not a NumPy array of numbers ({error}); write the score maps again") from error
+    if found.dtype == np.uint8:
+        return found / 255, "uint8"
+    return found.astype(np.float64) if found.dtype == np.float32 else found, str(found.dtype)

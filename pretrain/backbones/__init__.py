@@ -2,7 +2,15 @@
 
 from pretrain.backbones.attention import cls_attention
 from pretrain.backbones.exported import BackboneCard, export_backbone, load_backbone, read_card, read_weights
-from pretrain.backbones.pretrained import load_pretrained, start_from, untrained
+from pretrain.backbones.pretrained import (
+    is_bare,
+    load_pretrained,
+    read_bare,
+    require_fit,
+    start_from,
+    timm_classifier,
+    untrained,
+)
 from pretrain.backbones.registry import (
     build_backbone,
     init_head,
@@ -20,10 +28,13 @@ __all__ = [
     "cls_attention",
     "export_backbone",
     "init_head",
+    "is_bare",
     "load_backbone",
     "load_pretrained",
+    "read_bare",
     "read_card",
     "read_weights",
+    "require_fit",
     "stage_channels",
     "stage_count",
     "stage_features",
@@ -31,5 +42,6 @@ __all__ = [
     "start_from",
     "stem_of",
     "takes_image_size",
+    "timm_classifier",
     "untrained",
 ]

@@ -38,7 +38,7 @@ def load_pretrained(source: str) -> nn.Module:
     Raises:
         UserError: There is no such file or name, the download fails, or the network wants another normalisation.
     """
-    if _is_bare(source):
+    if is_bare(source):
         raise UserError(
             f"{source}: weights without a card do not say which network they are of; name an exported backbone or one "
             "of timm's networks, or start a run from these (backbone.pretrained) and name what it exports"
@@ -74,13 +74,13 @@ def start_from(network: nn.Module, source: str) -> None:
         UserError: The two are not the same architecture, a file is damaged or is not the one of the digest, or as for
             `load_pretrained`.
     """
-    own, bare = _body(network), _is_bare(source)
+    own, bare = _body(network), is_bare(source)
     if bare:
         head = network.state_dict().keys() - own.keys()
-        given = {name: value for name, value in _read_bare(source).items() if name not in head}
+        given = {name: value for name, value in read_bare(source).items() if name not in head}
     else:
         given = _body(load_pretrained(source))
-    _require_fit(own, given, source)
+    require_fit(own, given, source)
     for name, value in given.items():
         own[name].copy_(value)
     if bare:
@@ -99,7 +99,20 @@ def untrained(source: str) -> nn.Module:
     return _from_timm(source, pretrained=False).requires_grad_(False).eval()
 
 
-def _is_bare(source: str) -> bool:
+def timm_classifier(source: str) -> nn.Module:
+    """Return one of timm's trained classifiers in eval mode, whatever normalisation its `pretrained_cfg` asks for.
+
+    Args:
+        source: Name and tag, "hf-hub:..." or "local-dir:...", as for `load_pretrained`.
+
+    Raises:
+        UserError: There is no such name, or the download fails.
+    """
+    network: nn.Module = _from_timm(source)
+    return network.eval()
+
+
+def is_bare(source: str) -> bool:
     """Return whether a source is weights alone, in a file or at a URL."""
     if source.startswith(OF_TIMM):
         return False
@@ -131,8 +144,12 @@ def _from_timm(name: str, pretrained: bool = True) -> Any:
         ) from error
 
 
-def _read_bare(source: str) -> dict[str, Tensor]:
-    """Return the tensors of a file, or of one at a URL, under their names."""
+def read_bare(source: str) -> dict[str, Tensor]:
+    """Return the tensors of a file, or of one at a URL, under their names; see `start_from` for the wrappings.
+
+    Raises:
+        UserError: The file is missing, damaged, holds something else, or would run code when read.
+    """
     path = _download(source) if source.startswith(URLS) else Path(source)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
@@ -194,7 +211,13 @@ def _body(network: Any) -> dict[str, Tensor]:
     return {name: value for name, value in network.state_dict(keep_vars=True).items() if id(value) not in left_out}
 
 
-def _require_fit(own: dict[str, Tensor], given: dict[str, Tensor], source: str) -> None:
+def require_fit(
+    own: dict[str, Tensor],
+    given: dict[str, Tensor],
+    source: str,
+    network: str = "the configured backbone",
+    remedy: str = "set backbone.name to its architecture",
+) -> None:
     """Raise a UserError that says which tensors are missing, left over or of another shape, if there are any.
 
     The count of batches that a batch norm has seen may be missing: files from before torch 0.4.1 do not have it.
@@ -215,9 +238,7 @@ def _require_fit(own: dict[str, Tensor], given: dict[str, Tensor], source: str) 
         )
     kinds = {"missing": missing, "left over": left_over, "of another shape": [*reshaped.values()]}
     found = "; ".join(f"{len(names)} {kind}: {first_few(names)}" for kind, names in kinds.items() if names)
-    raise UserError(
-        f"{source}: not the weights of the configured backbone (tensors {found}); set backbone.name to its architecture"
-    )
+    raise UserError(f"{source}: not the weights of {network} (tensors {found}); {remedy}")
 
 
 def _reason(error: Exception) -> str:

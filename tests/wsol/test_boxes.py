@@ -1,93 +1,22 @@
-"""Boxes against an independent oracle that labels components and holes, and never traces a contour."""
+"""What the metric takes in: levels, score maps and boxes, and what is refused."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
-from scipy import ndimage
 
-from wsol.boxes import boxes_above, boxes_over_thresholds, quantise, thresholds
-
-EIGHT = np.ones((3, 3), dtype=int)
-few_levels = st.sampled_from([0, 1, 3, 100, 254, 255])
-small_maps = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9), elements=few_levels)
+from wsol.boxes import BoxError, check_boxes, levels_of, quantise, thresholds
 
 
-def as_scores(pixels: np.ndarray) -> np.ndarray:
-    return np.where(pixels == 0, 0.0, np.minimum((pixels + 0.5) / 255, 1))
-
-
-def corners(mask: np.ndarray, grow: int, shape: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The box of a mask: far corner one past the last pixel, but inside the map."""
-    rows, columns = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
-    x1, y1 = int(columns[-1]) + grow + 1, int(rows[-1]) + grow + 1
-    return int(columns[0]) - grow, int(rows[0]) - grow, min(x1, shape[1] - 1), min(y1, shape[0] - 1)
-
-
-def oracle_all(foreground: np.ndarray) -> list[tuple[int, int, int, int]]:
-    labels, count = ndimage.label(foreground, EIGHT)
-    boxes = [corners(labels == label, 0, foreground.shape) for label in range(1, count + 1)]
-    holes, count = ndimage.label(np.pad(~foreground, 1, constant_values=True))  # 4-connected; 1 is the outside
-    outside = holes[0, 0]
-    inner = [(holes == label)[1:-1, 1:-1] for label in range(1, count + 1) if label != outside]
-    return sorted(boxes + [corners(hole, 1, foreground.shape) for hole in inner]) or [(0, 0, 0, 0)]
-
-
-def polygon_area(mask: np.ndarray) -> float:
-    """Area of the polygon through the border pixels' centres: 1 for each full 2x2 block, 1/2 for three of four."""
-    blocks = mask[:-1, :-1].astype(int) + mask[1:, :-1] + mask[:-1, 1:] + mask[1:, 1:]
-    return float((blocks == 4).sum() + 0.5 * (blocks == 3).sum())
-
-
-def oracle_largest(foreground: np.ndarray) -> tuple[int, int, int, int]:
-    labels, count = ndimage.label(foreground, EIGHT)
-    filled = [ndimage.binary_fill_holes(labels == label) for label in range(1, count + 1)]
-    if not filled:
-        return (0, 0, 0, 0)
-    best = max(filled, key=lambda mask: (polygon_area(mask), int(np.flatnonzero(mask)[0])))
-    return corners(best, 0, foreground.shape)
-
-
-@settings(max_examples=300, deadline=None)
-@given(small_maps, st.integers(-1, 255))
-def test_boxes_are_those_of_components_and_holes(pixels: np.ndarray, level: int) -> None:
-    found = sorted(map(tuple, boxes_above(pixels, level).tolist()))
-    assert found == oracle_all(pixels.astype(int) > level)
-
-
-@settings(max_examples=300, deadline=None)
-@given(small_maps, st.integers(-1, 255))
-def test_the_largest_box_is_that_of_the_largest_filled_component(pixels: np.ndarray, level: int) -> None:
-    [found] = boxes_above(pixels, level, "largest").tolist()
-    assert tuple(found) == oracle_largest(pixels.astype(int) > level)
-
-
-@settings(max_examples=100, deadline=None)
-@given(small_maps, st.sampled_from([0.001, 0.01, 0.07, 0.3, 1.0]), st.sampled_from(["all", "largest"]))
-def test_every_threshold_gets_the_boxes_of_its_own_level(pixels: np.ndarray, interval: float, contours: str) -> None:
+@given(st.sampled_from([0.001, 0.01, 0.07, 0.3, 1.0]), st.integers(0, 255))
+def test_every_threshold_gets_its_own_level(interval: float, maximum: int) -> None:
     at = thresholds(interval)
-    found = boxes_over_thresholds(as_scores(pixels), at, contours)
-    assert len(found.foreground) == len(at)
-    for index in range(0, len(at), max(len(at) // 40, 1)):
-        level = int(at[index] * int(pixels.max()))
-        np.testing.assert_array_equal(found.at(index), boxes_above(pixels, level, contours))
-
-
-def test_contours_are_traced_once_for_each_different_foreground() -> None:
-    pixels = np.array([[0, 10, 200], [0, 10, 200], [0, 10, 200]], dtype=np.uint8)
-    found = boxes_over_thresholds(as_scores(pixels), thresholds(0.001))
-    assert len(found.starts) == 2  # above 0 and above 10; the maximum itself is never a level
-
-
-def test_a_ring_gives_its_outside_and_its_hole() -> None:
-    pixels = np.zeros((12, 12), dtype=np.uint8)
-    pixels[2:9, 2:9] = 9
-    pixels[4:7, 4:7] = 0
-    assert sorted(boxes_above(pixels, 0).tolist()) == [[2, 2, 9, 9], [3, 3, 8, 8]]
-    assert boxes_above(pixels, 0, "largest").tolist() == [[2, 2, 9, 9]]
+    levels, place = levels_of(at, maximum)
+    assert [int(levels[index]) for index in place] == [int(threshold * maximum) for threshold in at]
+    assert levels.tolist() == sorted(set(levels.tolist()))
+    assert levels[-1] < max(maximum, 1)  # the maximum itself is never a level
 
 
 def test_scores_are_cut_to_eight_bits_not_rounded() -> None:
@@ -113,3 +42,23 @@ def test_scores_are_cut_to_eight_bits_not_rounded() -> None:
 def test_a_wrong_score_map_is_refused(score_map: object, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         quantise(score_map)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("boxes", "words"),
+    [
+        ([[0, -1, 3, 3]], "negative"),
+        ([[0, 0, 3]], "shape"),
+        (np.zeros((0, 4)), "shape"),
+        (np.zeros((1, 1, 4)), "shape"),
+        ([[4, 0, 3, 3]], "x0 <= x1"),
+        ([[0, 4, 3, 3]], "x0 <= x1"),
+        ([[0, 0, 3, np.nan]], "NaN"),
+    ],
+)
+def test_a_wrong_box_is_refused_as_the_reference_does(boxes: object, words: str) -> None:
+    with pytest.raises(RuntimeError, match=words):  # check_box_convention of wsolevaluation
+        check_boxes(boxes)  # type: ignore[arg-type]
+    assert issubclass(BoxError, ValueError)
+    assert check_boxes([1, 2, 3, 4]).tolist() == [[1, 2, 3, 4]]
+    assert check_boxes([[2, 2, 2, 2]]).shape == (1, 4)  # one pixel

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,11 +17,14 @@ from PIL import Image
 from pretrain.backbones import load_backbone
 from pretrain.console import UserError
 from wsol import MaxBoxAcc, class_activation_map
-from wsol.cam import stride_one_last_stage
-from wsol.evaluate import Settings, choose_device, evaluate_checkpoint, evaluate_scoremaps
-from wsol.images import prepare, read_ahead
+from wsol.ahead import ahead, batches_ahead
+from wsol.cam import with_output_stride
+from wsol.evaluate import evaluate_checkpoint, evaluate_scoremaps
+from wsol.images import prepare
 from wsol.metadata import read_cub
 from wsol.scoremaps import read_score_map
+from wsol.settings import Settings, choose_device
+from wsol.sources import ranks_of
 
 TOOL = Path(__file__).parents[2] / "tools" / "eval_wsol.py"
 SMALL = Settings(input_size=64, interval=0.01, batch_size=4)
@@ -45,7 +49,7 @@ def test_the_command_writes_the_figures_that_it_prints(tree, checkpoint: Path, t
         for column in ("30", "50", "70", "mean"):
             assert f"{values[column]:.2f}" in done.stdout
     assert "oracle" in done.stdout
-    assert "3 of the checkpoint's 5 classes" in done.stdout
+    assert "by name: 3 of the checkpoint's 5 classes" in done.stdout
     assert result["protocol"]["data"] == "CUB_200_2011"
     assert result["protocol"]["map_size"] == [4, 4]
     assert result["checkpoint"]["method"] == "automix"
@@ -60,27 +64,31 @@ def test_the_command_writes_the_figures_that_it_prints(tree, checkpoint: Path, t
     assert again["protocol"]["made_by"]["branch"] == "teacher"
 
 
-@pytest.mark.parametrize("stock", [False, True])
-def test_the_evaluation_is_its_parts_put_together(tree, checkpoint: Path, tmp_path: Path, stock: bool) -> None:
+@pytest.mark.parametrize(("stride", "map_size"), [("stock", 2), ("16", 4), ("8", 8)])
+def test_the_evaluation_is_its_parts_put_together(
+    tree, checkpoint: Path, tmp_path: Path, stride: str, map_size: int
+) -> None:
     maps = tmp_path / "maps"
-    settings = Settings(input_size=64, interval=0.01, batch_size=4, stock=stock)
+    settings = Settings(input_size=64, interval=0.01, batch_size=4, output_stride=stride)
     result = evaluate_checkpoint(checkpoint, tree.root, tmp_path, scoremaps=maps, settings=settings)
     model, card = load_backbone(checkpoint)
-    model = model if stock else stride_one_last_stage(model)
+    model = with_output_stride(model, stride)
     metric, right = MaxBoxAcc(0.01), 0
     for record in read_cub(tree.root, "test"):
         # The checkpoint lists the tree's classes as 2, 4 and 1.
         label = torch.tensor([(2, 4, 1)[record.label]])
         image = prepare(Image.open(tree.root / "images" / record.image_id), 64, card)[None]
         score_map = class_activation_map(model, image, label)[0]
-        np.testing.assert_allclose(read_score_map(maps, record.image_id), score_map, atol=1e-4)
-        metric.update(read_score_map(maps, record.image_id), record.boxes_at(64, 64))
+        written, dtype = read_score_map(maps, record.image_id)
+        assert dtype == "float64"
+        np.testing.assert_allclose(written, score_map, atol=1e-4)
+        metric.update(written, record.boxes_at(64, 64))
         with torch.no_grad():
             right += int(model(image).argmax() == label)
     expected = metric.compute()
     assert result["max_box_acc_v2"] == {**{str(k): v for k, v in expected.accuracy.items()}, "mean": expected.mean}
     assert result["top1_cls"] == pytest.approx(100 * right / 6)
-    assert result["protocol"]["map_size"] == ([2, 2] if stock else [4, 4])
+    assert result["protocol"]["map_size"] == [map_size, map_size]
 
 
 def test_images_are_resized_and_normalised_as_the_card_says(checkpoint: Path) -> None:
@@ -94,10 +102,30 @@ def test_images_are_resized_and_normalised_as_the_card_says(checkpoint: Path) ->
 
 
 def test_reading_ahead_keeps_the_order_and_raises_what_loading_raises() -> None:
-    batches = list(read_ahead(range(7), lambda item: item * 10, batch_size=3, workers=4))
+    batches = list(batches_ahead(range(7), lambda item: item * 10, batch_size=3, threads=4))
     assert batches == [[(0, 0), (1, 10), (2, 20)], [(3, 30), (4, 40), (5, 50)], [(6, 60)]]
     with pytest.raises(ZeroDivisionError):
-        list(read_ahead(range(3), lambda item: 1 // (1 - item), batch_size=2, workers=2))
+        list(batches_ahead(range(3), lambda item: 1 // (1 - item), batch_size=2, threads=2))
+
+
+def test_no_more_is_begun_than_is_allowed_to_be_pending() -> None:
+    begun: list[int] = []
+
+    def items() -> Iterator[int]:
+        for item in range(20):
+            begun.append(item)
+            yield item
+
+    for item, made in ahead(items(), lambda item: -item, threads=2, pending=3):
+        assert made == -item
+        assert len(begun) <= item + 1 + 3
+
+
+def test_of_equal_logits_the_first_class_stands_before() -> None:
+    logits = torch.tensor([[0.0, 3.0, 1.0, 3.0], [2.0, 2.0, 2.0, 2.0]])
+    assert ranks_of(logits, torch.tensor([3, 2])) == [1, 2]
+    assert ranks_of(logits, torch.tensor([1, 0])) == [0, 0]
+    assert ranks_of(logits, torch.tensor([0, 3])) == [3, 3]
 
 
 def test_a_truncated_image_names_its_file_and_ends_with_status_2(tree, checkpoint: Path, tmp_path: Path) -> None:
@@ -151,7 +179,8 @@ def test_labels_beyond_the_classes_are_refused(tree, metadata: Path, checkpoint:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (np.zeros((64, 64), dtype=np.float32), "float64, not float32"),
+        (np.zeros((64, 64), dtype=np.float16), "float64, not float16"),
+        (np.zeros((64, 64), dtype=np.int64), "float64, not int64"),
         (np.full((64, 64), 1.5), r"in \[0, 1\]"),
         (np.full((64, 64), np.nan), "NaN"),
         (np.zeros((1, 64, 64)), "shape"),
@@ -178,9 +207,12 @@ def test_a_wrong_score_map_is_named(metadata: Path, tmp_path: Path, content: np.
 
 
 def test_wrong_settings_are_one_line(tmp_path: Path) -> None:
-    for settings in ({"interval": 0.0}, {"input_size": 0}, {"batch_size": 0}):
-        with pytest.raises(UserError, match=next(iter(settings))):
+    wrong = {"interval": 0.0, "input_size": 0, "batch_size": 0, "workers": 0, "draw": -1, "split": "tset"}
+    wrong |= {"cam": "camm", "label": "wrong", "output_stride": "32", "threshold_from": "test"}
+    for settings in ({name: value} for name, value in wrong.items()):
+        with pytest.raises(UserError, match=next(iter(settings))) as caught:
             Settings(**settings)  # type: ignore[arg-type]
+        assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="no device 'gpu9'"):
         choose_device("gpu9")
     with pytest.raises(UserError, match="give --data beside --draw"):

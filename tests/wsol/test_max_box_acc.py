@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsol import MaxBoxAcc, box_iou
-from wsol.boxes import boxes_above
+from wsol.contours import boxes_above
 
 SIDE = 12
 box = st.tuples(*[st.integers(0, SIDE - 1)] * 4).map(

@@ -13,9 +13,7 @@ from pretrain.console import UserError
 from wsol.metadata import (
     ImageRecord,
     boxes_digest,
-    find_image,
     image_size,
-    match_classes,
     read_classes,
     read_cub,
     read_metadata,
@@ -67,8 +65,18 @@ def test_a_split_is_found_where_it_lies(tree, metadata: Path) -> None:
         read_split(tree.root, None, "tset")
     with pytest.raises(UserError, match="no split 'val'"):
         read_split(tree.root, None, "val")
+    with pytest.raises(UserError, match=r"metadata: no split 'val' in it, only test; CUB's comes from CUBV2"):
+        read_split(tree.root, inside.parent, "val")
     with pytest.raises(UserError, match="--metadata"):
         read_split(None, None, "test")
+
+
+def set_line(path: Path, line: int, text: str) -> Path:
+    """Put another line, counted from 1, in a CSV file; "{id}" is the image that stands there in image_ids.txt."""
+    lines = path.read_text().splitlines()
+    lines[line - 1] = text.format(id=(path.parent / "image_ids.txt").read_text().splitlines()[line - 1])
+    path.write_text("\n".join(lines))
+    return path
 
 
 @pytest.mark.parametrize(
@@ -86,7 +94,7 @@ def test_a_split_is_found_where_it_lies(tree, metadata: Path) -> None:
         ("image_sizes.txt", 3, "{id},nan,100", "numbers from 0"),
         ("localization.txt", 4, "{id},5,5,4,9", "x0 <= x1"),
         ("localization.txt", 4, "{id},5,-5,9,9", "numbers from 0"),
-        ("localization.txt", 4, "{id},mask.png,ignore.png", "fields are due|not in image_ids"),
+        ("localization.txt", 4, "{id},mask.png,ignore.png", "5 fields are due"),
     ],
 )
 def test_a_wrong_line_of_the_metadata_is_named(metadata: Path, name: str, line: int, text: str, words: str) -> None:
@@ -129,8 +137,9 @@ def test_a_missing_line_is_named_by_its_image(metadata: Path, name: str) -> None
     path = metadata / name
     lines = path.read_text().splitlines()
     path.write_text("\n".join(lines[:-1]))
-    with pytest.raises(UserError, match="no line for '.*jpg'"):
+    with pytest.raises(UserError, match=r"no line for '.*jpg' \(.*image_ids\.txt, line 6\)") as caught:
         read_metadata(metadata)
+    assert str(caught.value).startswith(f"{path}: no line for ")
 
 
 def test_missing_files_are_told_with_what_is_there(tree, metadata: Path, tmp_path: Path) -> None:
@@ -148,24 +157,75 @@ def test_missing_files_are_told_with_what_is_there(tree, metadata: Path, tmp_pat
         read_metadata(metadata)
 
 
-def test_images_below_images_or_below_the_root(tree, tmp_path: Path) -> None:
-    assert find_image(tree.root, tree.ids[0]) == tree.root / "images" / tree.ids[0]
-    assert find_image(tree.root / "images", tree.ids[0]) == tree.root / "images" / tree.ids[0]
-    with pytest.raises(UserError, match="no such image"):
-        find_image(tree.root, "x.jpg")
+def test_an_unreadable_image_is_named(tree) -> None:
     assert image_size(tree.root / "images" / tree.ids[0]) == tree.sizes[0]
     with pytest.raises(UserError, match=r"images\.txt: not a readable image"):
         image_size(tree.root / "images.txt")
 
 
-def test_classes_are_matched_by_name_without_their_numbers(tree) -> None:
-    names = read_classes(tree.root)
-    assert names == ["Black_footed_Albatross", "Laysan_Albatross", "Sooty_Albatross"]
-    found = match_classes(["001.a", "002.b"], ["c", "017.b", "a"])
-    assert found.tolist() == [2, 1]
-    with pytest.raises(UserError, match=r"1 of the data's 2 classes .* 2: d; train"):
-        match_classes(["001.a", "002.d"], ["a", "b"])
-    with pytest.raises(UserError, match=r"4 of .*: d, e, f, \.\.\.;"):
-        match_classes(["d", "e", "f", "g"], ["a"])
-    with pytest.raises(UserError, match="checkpoint has two classes of the name 'a'"):
-        match_classes(["a"], ["001.a", "002.a"])
+def test_the_classes_of_cub(tree) -> None:
+    assert read_classes(tree.root) == ["Black_footed_Albatross", "Laysan_Albatross", "Sooty_Albatross"]
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "fits"), [(60, 50, True), (59, 50, True), (58, 50, False), (60, 48, False)]
+)
+def test_a_box_may_end_one_pixel_beyond_its_image(metadata: Path, width: int, height: int, fits: bool) -> None:
+    set_line(metadata / "image_sizes.txt", 2, f"{{id}},{width},{height}")
+    path = set_line(metadata / "localization.txt", 2, "{id},1,2,60,50")
+    if fits:
+        assert read_metadata(metadata)[1].boxes.tolist() == [[1, 2, 60, 50]]
+    else:
+        with pytest.raises(UserError, match=rf"outside its image '.*\.jpg' of {width} x {height} pixels") as caught:
+            read_metadata(metadata)
+        assert f"{path}, line 2:" in str(caught.value)
+
+
+@pytest.mark.parametrize("corner", ["60,2,60,50", "1,50,60,50"])
+def test_a_box_must_begin_in_its_image(metadata: Path, corner: str) -> None:
+    set_line(metadata / "image_sizes.txt", 2, "{id},60,50")
+    set_line(metadata / "localization.txt", 2, f"{{id}},{corner}")
+    with pytest.raises(UserError, match="outside its image"):
+        read_metadata(metadata)
+
+
+def test_a_box_of_cub_outside_its_image_is_refused(tree) -> None:
+    path = tree.root / "bounding_boxes.txt"
+    lines = path.read_text().splitlines()
+    width = tree.sizes[1][0]
+    lines[1] = f"2 1.0 1.0 {width - 0.5} 5.0"  # ends half a pixel beyond
+    path.write_text("\n".join(lines))
+    assert read_cub(tree.root, "test")[0].boxes[0, 2] == width
+    lines[1] = f"2 2.0 1.0 {width} 5.0"
+    path.write_text("\n".join(lines))
+    with pytest.raises(UserError, match=rf"bounding_boxes\.txt, line 2: the box .* outside its image '{tree.ids[1]}'"):
+        read_cub(tree.root, "test")
+
+
+def test_every_mistake_names_the_id(metadata: Path) -> None:
+    path = set_line(metadata / "class_labels.txt", 2, "{id},one")
+    image_id = (metadata / "image_ids.txt").read_text().splitlines()[1]
+    with pytest.raises(UserError) as caught:
+        read_metadata(metadata)
+    assert str(caught.value) == f"{path}, line 2: numbers from 0 are due for '{image_id}', and this is 'one'"
+
+
+@pytest.mark.parametrize("image_id", ["/etc/x.jpg", "../x.jpg", "a/../../x.jpg"])
+def test_an_id_that_leads_outside_is_refused(metadata: Path, image_id: str) -> None:
+    path = set_line(metadata / "image_ids.txt", 2, image_id)
+    with pytest.raises(UserError, match="leads outside the image folder") as caught:
+        read_metadata(metadata)
+    assert str(caught.value).startswith(f"{path}, line 2: '{image_id}'")
+
+
+def test_files_of_a_spreadsheet_are_read(metadata: Path) -> None:
+    plain = [(record.image_id, record.boxes.tolist()) for record in read_metadata(metadata)]
+    for path in metadata.iterdir():
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n") + b"\r\n")
+    assert [(record.image_id, record.boxes.tolist()) for record in read_metadata(metadata)] == plain
+
+
+def test_an_id_may_hold_commas(metadata: Path) -> None:
+    for path in metadata.iterdir():
+        path.write_text(path.read_text().replace("001.Black_footed", "001.Black,footed"))
+    assert read_metadata(metadata)[0].image_id.startswith("001.Black,footed_Albatross/")

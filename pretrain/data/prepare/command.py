@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pretrain.archives.download import download
+from pretrain.archives.reading import Source
 from pretrain.archives.sources import find, missing_message
 from pretrain.console import UserError
 from pretrain.data.card import DataCard
@@ -32,10 +33,14 @@ def run(data_sets: Sequence[DataSet], description: str | None) -> None:
         data_sets: Those to choose from.
         description: Of the tool.
     """
+    prepare(data_sets, arguments(data_sets, description).parse_args())
+
+
+def arguments(data_sets: Sequence[DataSet], description: str | None) -> argparse.ArgumentParser:
+    """Return the parser of `run`, to which a tool may add arguments of its own."""
     command = parser(description)
-    by_key = {data_set.key: data_set for data_set in data_sets}
-    if len(by_key) > 1:
-        command.add_argument("dataset", choices=list(by_key))
+    if len(data_sets) > 1:
+        command.add_argument("dataset", choices=[data_set.key for data_set in data_sets])
     archives = Path("data/archives")
     command.add_argument("--archives", type=Path, default=archives, metavar="DIR", help="with the files (%(default)s)")
     if not all(archive.login for data_set in data_sets for archive in data_set.archives):
@@ -43,14 +48,33 @@ def run(data_sets: Sequence[DataSet], description: str | None) -> None:
     command.add_argument("--extracted", type=Path, metavar="DIR", help="with the unpacked files, which are linked")
     command.add_argument("--out", type=Path, metavar="DIR", help="folder to write (data/<name>)")
     add_subset(command)
-    args = command.parse_args()
-    data_set = by_key[args.dataset] if len(by_key) > 1 else data_sets[0]
+    return command
+
+
+def prepare(data_sets: Sequence[DataSet], args: argparse.Namespace) -> tuple[Path, DataCard]:
+    """Arrange the data set that was chosen, print what there is, and return its folder and card.
+
+    Args:
+        data_sets: Those to choose from.
+        args: What the parser of `arguments` made of the command line.
+    """
+    data_set = next(each for each in data_sets if len(data_sets) == 1 or each.key == args.dataset)
     out = args.out or Path("data", data_set.key)
     require_fraction(args.fraction)
     card = complete_card(out, data_set, args.fraction, args.seed)
-    if card is not None:
-        print_summary(card, data_set, out, "complete already")
-        return
+    state = "complete already"
+    if card is None:
+        card, state = arrange(data_set, find_or_fetch(data_set, args), out, args.fraction, args.seed), "arranged"
+    print_summary(card, data_set, out, state)
+    return out, card
+
+
+def find_or_fetch(data_set: DataSet, args: argparse.Namespace) -> dict[str, Source]:
+    """Return the data set's archives or their contents, by role; with --download, those that are missing are fetched.
+
+    Raises:
+        UserError: One is not there; the message lists all that are missing.
+    """
     sources, missing = find(data_set.archives, args.archives, args.extracted)
     if missing:
         if not getattr(args, "download", False):
@@ -58,7 +82,7 @@ def run(data_sets: Sequence[DataSet], description: str | None) -> None:
         for archive in missing:
             download(archive, args.archives)
         sources, _ = find(data_set.archives, args.archives, args.extracted)
-    print_summary(arrange(data_set, sources, out, args.fraction, args.seed), data_set, out, "arranged")
+    return sources
 
 
 def print_summary(card: DataCard, data_set: DataSet, out: Path, state: str) -> None:

@@ -49,7 +49,7 @@ def seen() -> Callable[[Path], dict[tuple[str, str, str], Colour]]:
     """Read a tree: (split, class folder, file name) -> colour of the image there."""
 
     def read(root: Path) -> dict[tuple[str, str, str], Colour]:
-        files = [path for path in root.glob("*/*/*") if path.is_file()]
+        files = [path for split in ("train", "val") for path in root.glob(f"{split}/*/*") if path.is_file()]
         return {(*path.relative_to(root).parts,): _colour(path) for path in files}
 
     return read

@@ -195,7 +195,8 @@ def cub(folder: Path, changed: Callable[[dict[str, bytes]], None] = lambda files
     """Write the archive, after `changed` had its way with the files; the lists come after the images, as there."""
     top, names = "CUB_200_2011", ["001.Black_footed_Albatross", "002.Laysan_Albatross", "003.Sooty_Albatross"]
     files, truth = {"attributes.txt": b"1 colour"}, {}
-    lists: dict[str, list[str]] = {name: [] for name in ("images", "image_class_labels", "train_test_split", "classes")}
+    columns = ("images", "image_class_labels", "train_test_split", "bounding_boxes", "classes")
+    lists: dict[str, list[str]] = {name: [] for name in columns}
     lists["classes"] = [f"{number} {name}" for number, name in enumerate(names, start=1)]
     for image, (label, split, number) in enumerate(each_image(), start=1):
         name = f"{names[label][4:]}_{image:04d}.jpg"
@@ -203,6 +204,7 @@ def cub(folder: Path, changed: Callable[[dict[str, bytes]], None] = lambda files
         lists["images"].append(f"{image} {names[label]}/{name}")
         lists["image_class_labels"].append(f"{image} {label + 1}")
         lists["train_test_split"].append(f"{image} {int(split == 'train')}")
+        lists["bounding_boxes"].append(f"{image} {label}.0 1.0 2.0 {number % 3}.5")
         truth[split, names[label], name] = colour(label, split, number)
     files |= {f"{top}/{name}.txt": "\n".join(lines).encode() for name, lines in lists.items()}
     changed(files)

@@ -75,6 +75,10 @@ def test_a_fraction_and_another_folder(make, tool, monkeypatch, capsys, tmp_path
         "CUB-200-2011 arranged: small (fraction 0.5 of each class, seed 7)\n"
         "  3 classes, 6 training and 3 validation images\n"
         "  train next: tools/pretrain.sh configs/pretrain/cub200/r18_200ep.py --cfg-options data.root=small\n"
+        "  localisation: small/metadata\n"
+        "    train 6 images, not the published 5,994\n"
+        "    test 3 images, not the published 5,794\n"
+        "    no val: that is CUBV2, see --cubv2\n"
     )
 
 
