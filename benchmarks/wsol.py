@@ -18,11 +18,14 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+sys.path.remove(str(Path(__file__).resolve().parent))  # in this folder `wsol` would be this file
 
 import cv2
 import numpy as np

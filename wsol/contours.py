@@ -24,13 +24,15 @@ def best_boxes(
     levels = np.flatnonzero(wanted)
     # Two levels with no pixel value between them have the same foreground.
     values = np.flatnonzero(np.bincount(pixels.ravel()))
-    foregrounds = np.searchsorted(values, levels, side="right")
-    for foreground in np.unique(foregrounds):
-        same = levels[foregrounds == foreground]
-        found = boxes_above(pixels, int(same[0]), "largest" if largest else "all")
-        of_box = box_iou(found, true).max(axis=1)
-        best = min(np.flatnonzero(of_box == of_box.max()), key=lambda place: found[place].tolist())
-        iou[same], boxes[same] = of_box[best], found[best]
+    _, first, place = np.unique(np.searchsorted(values, levels, side="right"), return_index=True, return_inverse=True)
+    found = [boxes_above(pixels, level, "largest" if largest else "all") for level in levels[first].tolist()]
+    if not found:
+        return iou, boxes
+    every, foreground = np.concatenate(found), np.repeat(np.arange(len(found)), [len(each) for each in found])
+    of_box = box_iou(every, true).max(axis=1)
+    order = np.lexsort((*every.T[::-1], -of_box, foreground))  # by foreground, then the best first
+    best = order[np.searchsorted(foreground[order], np.arange(len(found)))]
+    iou[levels], boxes[levels] = of_box[best][place], every[best][place]
     return iou, boxes
 
 
