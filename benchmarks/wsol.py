@@ -36,10 +36,10 @@ from pretrain.files import write_json
 from wsol import contours, kernels
 from wsol.ahead import ahead
 from wsol.boxes import LEVELS, levels_of, quantise, thresholds
-from wsol.cam import to_score_map
+from wsol.counting.tally import BoxTally
+from wsol.maps.cam import to_score_map
+from wsol.maps.sources import Scored
 from wsol.metadata import ImageRecord
-from wsol.sources import Scored
-from wsol.tally import BoxTally
 
 OUT = Path("work_dirs/bench/wsol.json")
 SIDE, INTERVALS = 224, (0.001, 0.01)

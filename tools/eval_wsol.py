@@ -56,8 +56,8 @@ def main() -> None:
         raise UserError("give --checkpoint C --data ROOT, or --scoremaps DIR --metadata DIR; see --help")
 
     # Late: --help and wrong arguments answer at once.
+    from wsol.counting.ranks import of_torchrun
     from wsol.evaluate import evaluate_checkpoint, evaluate_scoremaps
-    from wsol.ranks import of_torchrun
     from wsol.report import print_result, write_result
     from wsol.settings import Settings
 

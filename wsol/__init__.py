@@ -1,8 +1,8 @@
 """Weakly supervised object localisation: class activation maps and MaxBoxAccV2."""
 
 from wsol.boxes import BoxError, box_iou
-from wsol.cam import class_activation_map
 from wsol.contours import boxes_above
+from wsol.maps.cam import class_activation_map
 from wsol.metrics import MaxBoxAcc, MaxBoxAccResult
 
 __all__ = [

@@ -15,24 +15,24 @@ import torch
 from pretrain.console import UserError, progress, warn
 from wsol import kernels
 from wsol.ahead import ahead
-from wsol.cam import with_output_stride
-from wsol.classifiers import load_classifier, untrained_like
+from wsol.counting.figures import best_index, box_figures, mask_figures
+from wsol.counting.mask_tally import MaskTally
+from wsol.counting.ranks import Ranks
+from wsol.counting.rows import row_of
+from wsol.counting.tally import BoxTally, Counts
 from wsol.draw import draw_curves
+from wsol.draw.pictures import draw_pictures
 from wsol.errors import IOU
-from wsol.explain import Mapper
-from wsol.figures import best_index, box_figures, mask_figures
-from wsol.mask_tally import MaskTally
+from wsol.maps.cam import with_output_stride
+from wsol.maps.classifiers import load_classifier, untrained_like
+from wsol.maps.explain import Mapper
+from wsol.maps.scoremaps import ScoreMapWriter, read_note, score_map_path
+from wsol.maps.sources import FolderMaps, NetworkMaps, Scored, Source
 from wsol.metadata import ImageRecord, boxes_digest, class_names, match_classes
-from wsol.paper import beside
-from wsol.pictures import draw_pictures
-from wsol.ranks import Ranks
+from wsol.metadata.val import Splits, read_splits
 from wsol.report import write_images
-from wsol.rows import row_of
-from wsol.scoremaps import ScoreMapWriter, read_note, score_map_path
+from wsol.report.paper import beside
 from wsol.settings import Settings, choose_device
-from wsol.sources import FolderMaps, NetworkMaps, Scored, Source
-from wsol.splits import Splits, read_splits
-from wsol.tally import BoxTally, Counts
 
 WHAT = (
     "Weakly supervised localisation by class activation maps: MaxBoxAccV2 in percent, each IoU threshold at the score "
@@ -98,7 +98,7 @@ def evaluate_checkpoint(
     """Evaluate a classifier on a split of CUB_200_2011, or of any set with wsolevaluation's metadata.
 
     Args:
-        checkpoint: An exported backbone, or what else `wsol.classifiers.load_classifier` takes.
+        checkpoint: An exported backbone, or what else `wsol.maps.classifiers.load_classifier` takes.
         data: Root of the images.
         out: Folder for images.csv and the pictures.
         metadata: Folder of wsolevaluation's metadata; see `wsol.metadata.read_split`.

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 
 from pretrain.console import UserError, did_you_mean
-from wsol.cam import OUTPUT_STRIDES
-from wsol.explain import METHODS
+from wsol.counting.ranks import Ranks
+from wsol.maps.cam import OUTPUT_STRIDES
+from wsol.maps.explain import METHODS
 from wsol.metadata import SPLITS
-from wsol.ranks import Ranks
 
 CHOICES = {
     "split": SPLITS,
@@ -33,7 +33,7 @@ class Settings:
         input_size: Height and width to which images are resized, pixels.
         output_stride: "16": the last stage of a ResNet keeps its resolution, as in wsolevaluation; "8": the last two
             do, its `large_feature_map`; "stock": the network as it was trained.
-        cam: Which class activation map; see `wsol.explain`.
+        cam: Which class activation map; see `wsol.maps.explain`.
         label: The class of the map: "true" or "predicted".
         device: "auto", or a torch device such as "cpu" or "cuda:1".
         batch_size: Images in a forward pass.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pretrain.console import UserError
 from wsol import class_activation_map
-from wsol.cam import features_and_logits, head_weight, normalise, score_maps, to_score_map, with_output_stride
+from wsol.maps.cam import features_and_logits, head_weight, normalise, score_maps, to_score_map, with_output_stride
 
 
 class Colours(nn.Module):

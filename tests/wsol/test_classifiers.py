@@ -18,7 +18,7 @@ from torchvision import models
 from pretrain.backbones import BackboneCard, build_backbone, load_backbone
 from pretrain.console import UserError
 from pretrain.files import sha256
-from wsol.classifiers import load_classifier, untrained_like
+from wsol.maps.classifiers import load_classifier, untrained_like
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 

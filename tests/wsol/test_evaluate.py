@@ -18,13 +18,13 @@ from pretrain.backbones import load_backbone
 from pretrain.console import UserError
 from wsol import MaxBoxAcc, class_activation_map
 from wsol.ahead import ahead, batches_ahead
-from wsol.cam import with_output_stride
 from wsol.evaluate import evaluate_checkpoint, evaluate_scoremaps
-from wsol.images import prepare
+from wsol.maps.cam import with_output_stride
+from wsol.maps.images import prepare
+from wsol.maps.scoremaps import read_score_map
+from wsol.maps.sources import ranks_of
 from wsol.metadata import read_cub
-from wsol.scoremaps import read_score_map
 from wsol.settings import Settings, choose_device
-from wsol.sources import ranks_of
 
 TOOL = Path(__file__).parents[2] / "tools" / "eval_wsol.py"
 SMALL = Settings(input_size=64, interval=0.01, batch_size=4)

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pretrain.console import UserError
-from wsol.cam import class_activation_map, to_score_map
-from wsol.explain import METHODS, Mapper
+from wsol.maps.cam import class_activation_map, to_score_map
+from wsol.maps.explain import METHODS, Mapper
 
 OF_THE_LIBRARY = [method for method in METHODS if method != "cam"]
 LABELS = torch.tensor([2, 0, 3])

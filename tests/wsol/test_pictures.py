@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wsol import pictures
-from wsol.draw import Case
+from wsol.draw import Case, pictures
+from wsol.maps.sources import Scored
 from wsol.metadata import ImageRecord, read_cub
-from wsol.sources import Scored
 
 IOUS = [0.4, 0.9, 0.1, 0.6, 0.3, 0.7]
 

@@ -8,7 +8,7 @@ import pytest
 
 from pretrain.backbones import BackboneCard
 from pretrain.training.settings import load_settings
-from wsol.paper import COLUMNS, TABLE_8, beside, table_8
+from wsol.report.paper import COLUMNS, TABLE_8, beside, table_8
 
 # Copied from the paper, row after row.
 METHODS = ["vanilla", "mixup", "cutmix", "fmix", "puzzlemix", "comixup", "automix"]

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wsol.figures import best_index, box_figures
+from wsol.counting.figures import best_index, box_figures
+from wsol.counting.tally import BoxTally, centre_gaussian
+from wsol.maps.sources import Scored
 from wsol.metadata import ImageRecord
-from wsol.sources import Scored
-from wsol.tally import BoxTally, centre_gaussian
 
 SIDE = 40
 

@@ -14,8 +14,9 @@ import pytest
 from rich.console import Console
 
 from pretrain.backbones import BackboneCard
-from wsol.paper import beside
-from wsol.report import as_markdown, print_result, write_images, write_result
+from wsol.report import print_result, write_images, write_result
+from wsol.report.output import as_markdown
+from wsol.report.paper import beside
 
 
 def by_iou(*values: float) -> dict[str, float]:

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pretrain.console import UserError
+from wsol.counting.mask_tally import MaskTally
+from wsol.counting.tally import TOP_K, BoxTally, Counts
 from wsol.errors import IOU, KINDS
-from wsol.mask_tally import MaskTally
 from wsol.metrics import MaxBoxAccResult
-from wsol.tally import TOP_K, BoxTally, Counts
 
 Table = npt.NDArray[np.int64]  # (number of IoU thresholds, T)
 
@@ -79,7 +79,7 @@ def class_figures(counts: Counts, predictions: int) -> dict[str, Any]:
     """Return the figures that have nothing to do with places, None for what is not known.
 
     Args:
-        counts: See `wsol.tally.empty_counts`.
+        counts: See `wsol.counting.tally.empty_counts`.
         predictions: Number of the network's classes; Top-5 needs more than five.
     """
     images = int(counts["images"].sum())

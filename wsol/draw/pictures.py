@@ -10,11 +10,11 @@ import numpy as np
 
 from pretrain.console import progress
 from wsol.draw import Case, draw_overlays, draw_sheet
-from wsol.images import read_rgb
+from wsol.maps.images import read_rgb
+from wsol.maps.sources import Source
 from wsol.metadata import ImageRecord, find_image, plain_class_name
-from wsol.sources import Source
 
-Row = Mapping[str, Any]  # see `wsol.rows.row_of`
+Row = Mapping[str, Any]  # see `wsol.counting.rows.row_of`
 SHEET, OVERLAYS = "sheet.png", "overlays"
 
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from torch import Tensor, nn
 
 from pretrain.console import UserError, did_you_mean
-from wsol.cam import class_maps, features_and_logits, head_weight
-from wsol.gradcam import Tapped, library, library_maps
+from wsol.maps.cam import class_maps, features_and_logits, head_weight
+from wsol.maps.gradcam import Tapped, library, library_maps
 
 METHODS = ("cam", "gradcam", "gradcam++", "layercam", "scorecam")
 LABELS = ("true", "predicted")
@@ -29,7 +29,7 @@ class Maps:
     """What a `Mapper` returns for a batch.
 
     Attributes:
-        maps: (N, h, w) float64, for `wsol.cam.to_score_map`, which resizes and normalises each.
+        maps: (N, h, w) float64, for `wsol.maps.cam.to_score_map`, which resizes and normalises each.
         logits: (N, classes) float32, on the CPU.
         grid: Height and width of the feature map behind them; the library's maps come resized.
     """

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from pretrain.console import UserError
-from wsol.cam import run
-from wsol.pooling import Averages, channels_first
+from wsol.maps.cam import run
+from wsol.maps.pooling import Averages, channels_first
 
 CLASSES = {"gradcam": "GradCAM", "gradcam++": "GradCAMPlusPlus", "layercam": "LayerCAM", "scorecam": "ScoreCAM"}
 Arrange = Callable[[Tensor], Tensor]

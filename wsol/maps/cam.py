@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pretrain.console import UserError
-from wsol.pooling import Averages
+from wsol.maps.pooling import Averages
 
 OUTPUT_STRIDES = {"16": ("layer4",), "8": ("layer3", "layer4"), "stock": ()}  # the stages that keep the resolution
 

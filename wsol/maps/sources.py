@@ -16,11 +16,11 @@ from torch import Tensor
 from pretrain.backbones import BackboneCard
 from pretrain.console import UserError
 from wsol.ahead import batches_ahead
-from wsol.cam import to_score_map
-from wsol.explain import Mapper
-from wsol.images import prepare, read_rgb
+from wsol.maps.cam import to_score_map
+from wsol.maps.explain import Mapper
+from wsol.maps.images import prepare, read_rgb
+from wsol.maps.scoremaps import read_score_map, score_map_path
 from wsol.metadata import ImageRecord, find_image
-from wsol.scoremaps import read_score_map, score_map_path
 
 ScoreMap = npt.NDArray[np.float64]
 

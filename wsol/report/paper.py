@@ -10,7 +10,7 @@ from typing import Any
 
 from pretrain.backbones import BackboneCard
 
-TABLE_8 = Path(__file__).parents[1] / "configs" / "tables" / "wsol" / "table_8.csv"
+TABLE_8 = Path(__file__).parents[2] / "configs" / "tables" / "wsol" / "table_8.csv"
 # timm's architecture: the paper's name, and the config whose classifiers fill the table's column.
 COLUMNS = {"resnet18": ("R-18", "cub200/r18_200ep"), "resnext50_32x4d": ("RX-50", "cub200/rx50_200ep")}
 CUB_TEST_BOXES = "e3557e61b70252ce"  # the digest of CUB's test boxes at 224 x 224 begins so

@@ -14,8 +14,8 @@ from wsol.boxes import BestBoxes, check_boxes, quantise
 from wsol.boxes import box_iou as iou_of
 from wsol.contours import boxes_above
 from wsol.errors import KINDS, kinds_of_error
+from wsol.maps.sources import Scored
 from wsol.metrics import MaxBoxAcc
-from wsol.sources import Scored
 
 TOP_K = 5
 Counts = dict[str, npt.NDArray[np.int64]]

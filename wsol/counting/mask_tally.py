@@ -1,4 +1,4 @@
-"""The counts of an evaluation over masks, as `wsol.tally` keeps them over boxes."""
+"""The counts of an evaluation over masks, as `wsol.counting.tally` keeps them over boxes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from wsol.counting.tally import centre_gaussian, count_class, empty_counts
+from wsol.maps.sources import Scored
 from wsol.masks import read_mask
 from wsol.pxap import PxAP, PxAPResult
-from wsol.sources import Scored
-from wsol.tally import centre_gaussian, count_class, empty_counts
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class MaskTally:
         root: Folder of the masks.
 
     Attributes:
-        counts: Arrays of int64: those of `wsol.tally.BoxTally` about classes, and the histograms pixels and centre.
+        counts: Arrays of int64: those about classes that a `BoxTally` has too, and the histograms pixels and centre.
     """
 
     def __init__(self, interval: float, classes: int, root: str | Path) -> None:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pretrain.files import atomic_path, write_json, write_text
-from wsol.summary import Grid, class_name, grids, sentences, title
+from wsol.report.summary import Grid, class_name, grids, sentences, title
 
 IMAGE_COLUMNS = ("image_id", "label", "class", "predicted", "top1", "top5", "iou", "x0", "y0", "x1", "y1", "error")
 

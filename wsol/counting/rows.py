@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from wsol.counting.tally import TOP_K, Measured
 from wsol.errors import KINDS
-from wsol.tally import TOP_K, Measured
 
 
 def row_of(measured: Measured, place: int, names: Sequence[str], predicted_names: Sequence[str]) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Counts of an evaluation, over threads and processes, and the figures made of them."""
