@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 LINE_EVERY_SECONDS = 15.0
 RANK_0_FIRST_SECONDS = 10.0
+LISTED = 40  # known words in a message; timm has more than a thousand names
 WRONG_INPUT, RESUME_ME, INTERRUPTED = 2, 75, 130  # statuses of a command; 75 is sysexits.h's "try again"
 
 
@@ -31,9 +32,9 @@ class ResumeMe(Exception):
 
 
 def did_you_mean(word: str, known: list[str]) -> str:
-    """Return "; did you mean 'x'?" for the closest known word, else a list of the known ones."""
+    """Return "; did you mean 'x'?" for the closest known word, else a list of the known ones, of many the first."""
     close = get_close_matches(word, known, n=1)
-    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(sorted(known))}"
+    return f"; did you mean '{close[0]}'?" if close else f"; known: {first_few(sorted(known), LISTED)}"
 
 
 def first_few(names: Iterable[object], count: int = 3) -> str:
@@ -42,11 +43,15 @@ def first_few(names: Iterable[object], count: int = 3) -> str:
     return ", ".join(listed[:count]) + (", ..." if len(listed) > count else "")
 
 
-def run_tool(main: Callable[[], int | None]) -> NoReturn:
+def run_tool(main: Callable[[], int | None], again: str = "goes on from here") -> NoReturn:
     """Run a command line: a UserError becomes one line on stderr and status 2, Ctrl-C status 130, ResumeMe status 75.
 
     Of several processes, started by torchrun, the first speaks for those that meet the same error: torchrun stops the
     others when it ends, while they still hold their tongue. srun does not: there each task says its own.
+
+    Args:
+        main: The work; it returns the status.
+        again: What the same command does after Ctrl-C.
     """
     first = _is_first()
     try:
@@ -62,7 +67,7 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
         sys.exit(RESUME_ME)
     except KeyboardInterrupt:
         if first:
-            print("interrupted; the same command goes on from here", file=sys.stderr)
+            print(f"interrupted; the same command {again}", file=sys.stderr)
         sys.exit(INTERRUPTED)
 
 

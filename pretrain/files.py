@@ -86,6 +86,15 @@ def folder_size(folder: str | Path) -> int:
     return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
 
 
+def require_writable(folder: str | Path) -> None:
+    """Make the folder if need be, and raise a UserError where no file can be written into it."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UserError(f"{folder}: no file can be written there ({error.strerror}); name another folder") from error
+
+
 def require_free_space(folder: str | Path, needed: int, purpose: str) -> None:
     """Raise a UserError if the disk that holds `folder` has fewer than `needed` bytes free."""
     existing = Path(folder).absolute()

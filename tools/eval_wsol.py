@@ -20,6 +20,7 @@ IN_SETTINGS = (
     *("split", "threshold_from", "interval", "input_size", "output_stride", "cam", "label", "device", "batch_size"),
     *("workers", "draw", "sheet", "random_weights"),
 )
+OF_NETWORK = ("arch", "input_size", "output_stride", "cam", "label", "device", "batch_size", "random_weights")
 
 
 def parse() -> argparse.Namespace:
@@ -45,7 +46,11 @@ def parse() -> argparse.Namespace:
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1 (%(default)s)")
     add("--batch-size", type=int, default=32, help="images in a forward pass (%(default)s)")
     add("--workers", type=int, default=2, help="threads that read, and threads that measure (%(default)s)")
-    return parser.parse_args()
+    args = parser.parse_args()
+    given = [f"--{name.replace('_', '-')}" for name in OF_NETWORK if getattr(args, name) != parser.get_default(name)]
+    if args.scoremaps and not args.checkpoint and given:
+        raise UserError(f"{', '.join(given)}: about a network, and score maps from disk have none; give --checkpoint")
+    return args
 
 
 def main() -> None:
@@ -79,4 +84,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_tool(main)
+    run_tool(main, again="starts over")

@@ -6,20 +6,19 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
-from pretrain.console import UserError, progress, warn
+from pretrain.console import UserError, warn
+from pretrain.files import require_writable
 from wsol import kernels
-from wsol.ahead import ahead
 from wsol.counting.figures import best_index, box_figures, mask_figures
 from wsol.counting.mask_tally import MaskTally
 from wsol.counting.ranks import Ranks
 from wsol.counting.rows import row_of
-from wsol.counting.tally import BoxTally, Counts
+from wsol.counting.stream import Kept, Tally, count
+from wsol.counting.tally import BoxTally
 from wsol.draw import draw_curves
 from wsol.draw.pictures import draw_pictures
 from wsol.errors import IOU
@@ -27,32 +26,16 @@ from wsol.maps.cam import with_output_stride
 from wsol.maps.classifiers import load_classifier, untrained_like
 from wsol.maps.explain import Mapper
 from wsol.maps.scoremaps import ScoreMapWriter, read_note, score_map_path
-from wsol.maps.sources import FolderMaps, NetworkMaps, Scored, Source
-from wsol.metadata import ImageRecord, boxes_digest, class_names, match_classes
+from wsol.maps.sources import FolderMaps, NetworkMaps, Source
+from wsol.metadata import ImageRecord, class_names, match_classes
 from wsol.metadata.val import Splits, read_splits
-from wsol.report import write_images
+from wsol.report import RESULT, write_images
 from wsol.report.paper import beside
+from wsol.report.protocol import protocol, what
 from wsol.settings import Settings, choose_device
 
-WHAT = (
-    "Weakly supervised localisation by class activation maps: MaxBoxAccV2 in percent, each IoU threshold at the score "
-    "threshold that is best on the evaluated split itself (an oracle), beside the same metric of a centred Gaussian "
-    "that does not look at the image."
-)
-ORACLE = "oracle: best on the evaluated split itself, one for each IoU threshold"
 CURVES = "curves.png"
 ALONE = Ranks()
-Kept = TypeVar("Kept")
-
-
-class Tally(Protocol[Kept]):
-    """What counts an evaluation: `BoxTally` or `MaskTally`."""
-
-    counts: Counts
-
-    def measure(self, scored: Scored, score_map: npt.NDArray[np.float64]) -> Kept: ...
-
-    def add(self, measured: Kept) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -82,6 +65,12 @@ class Job:
     ranks: Ranks
     writer: ScoreMapWriter | None = None
     masks: str | Path | None = None
+
+    def count(self, tally: Tally[Kept], records: Sequence[ImageRecord], split: str) -> list[Kept]:
+        """Count the images of a split; see `wsol.counting.stream.count`."""
+        threads = self.settings.workers
+        pending = 4 * threads + self.settings.batch_size
+        return count(self.source, records, tally, split, threads, pending, self.ranks, self.writer)
 
 
 def evaluate_checkpoint(
@@ -116,6 +105,8 @@ def evaluate_checkpoint(
         UserError: Something is missing or does not fit: files, classes, the network's head.
     """
     start, settings = time.monotonic(), settings or Settings()
+    if ranks.first:
+        require_writable(out)  # not found out after hours
     splits = read_splits(data, metadata, settings.split, settings.threshold_from)
     records = [*splits.records, *(splits.val or [])]
     names = class_names(records, data)
@@ -147,7 +138,7 @@ def evaluate_checkpoint(
     source = NetworkMaps(mapper, card, class_of_label, data, size, device, settings.batch_size, settings.workers)
     job = Job(source, splits, names or _numbers(labels), card.classes, data, Path(out), settings, ranks, writer, masks)
     figures = _evaluate(job)
-    protocol = _protocol(splits, settings, (size, size), figures["metric"]) | {
+    about_maps = protocol(splits, settings.split, settings.interval, (size, size)) | {
         "data": Path(data).resolve().name,
         "input_size": size,
         "map_size": list(source.grid),
@@ -158,11 +149,11 @@ def evaluate_checkpoint(
         "top1_loc": "true class predicted, and the box right at the threshold given in best_threshold",
     }
     about = {
-        "paper": beside(card, protocol),
+        "paper": beside(card, about_maps),
         "checkpoint": {name: made_by[name] for name in ("checkpoint", "method", "branch", "arch", "sha256")},
         "classes": f"the data's {labels} classes were matched {how}",
     }
-    return _whole(job, figures, protocol, about, start)
+    return _whole(job, figures, about_maps, about, start)
 
 
 def evaluate_scoremaps(
@@ -194,26 +185,26 @@ def evaluate_scoremaps(
     start, settings = time.monotonic(), settings or Settings()
     if settings.draw and data is None:
         raise UserError("pictures need the images: give --data beside --draw")
+    if ranks.first:
+        require_writable(out)
     made_by = read_note(scoremaps)
     splits = read_splits(data, metadata, settings.split, settings.threshold_from)
-    if (
-        splits.val
-        and settings.threshold_from == "auto"
-        and not score_map_path(scoremaps, splits.val[0].image_id).is_file()
-    ):
+    has_val = any(score_map_path(scoremaps, record.image_id).is_file() for record in splits.val or ())
+    if splits.val and settings.threshold_from == "auto" and not has_val:
         splits = Splits(splits.records, splits.records_from, None, "there are no score maps of val")
     records = [*splits.records, *(splits.val or [])]
     names = class_names(records, data)
     labels = max(record.label for record in records) + 1
     source = FolderMaps(scoremaps)
+    next(source(records)).score_map()  # its shape is to be that of all, whichever process or thread reads them
     job = Job(source, splits, names or _numbers(labels), (), data, Path(out), settings, ranks, masks=masks)
     figures = _evaluate(job)
     height, width = source.shape or (0, 0)
-    protocol = _protocol(splits, settings, (height, width), figures["metric"]) | {
+    about_maps = protocol(splits, settings.split, settings.interval, (height, width)) | {
         "made_by": made_by or None,
         "score_map_dtypes": sorted(set(ranks.gather(sorted(source.dtypes)))),
     }
-    return _whole(job, figures, protocol, {"paper": None, "checkpoint": None}, start)
+    return _whole(job, figures, about_maps, {"paper": None, "checkpoint": None}, start)
 
 
 def _evaluate(job: Job) -> dict[str, Any]:
@@ -226,9 +217,9 @@ def _evaluate(job: Job) -> dict[str, Any]:
 def _over_boxes(job: Job) -> dict[str, Any]:
     splits, settings, classes = job.splits, job.settings, len(job.names)
     tally, val = BoxTally(settings.interval, classes), BoxTally(settings.interval, classes)
-    kept = _count(job, tally, splits.records, settings.split)
+    kept = job.count(tally, splits.records, settings.split)
     if splits.val:
-        _count(job, val, splits.val, "val")
+        job.count(val, splits.val, "val")
     if job.writer:
         job.writer.finish()
     figures = box_figures(tally, job.names, val if splits.val else None, len(job.predicted_names))
@@ -237,6 +228,7 @@ def _over_boxes(job: Job) -> dict[str, Any]:
     rows = job.ranks.gather([row_of(measured, place, job.names, job.predicted_names) for measured in kept])
     if not job.ranks.first:
         return figures
+    (job.out / RESULT).unlink(missing_ok=True)  # an earlier run's; this one's comes last, when all else is there
     write_images(job.out / "images.csv", rows)
     threshold = figures["errors"]["threshold"]
     drawn = draw_pictures(job.source, splits.records, rows, threshold, job.data, job.out, settings.draw, settings.sheet)
@@ -247,67 +239,31 @@ def _over_masks(job: Job) -> dict[str, Any]:
     root = job.masks or job.data
     if root is None:
         raise UserError("the truth of this set is masks: give --masks DIR, or --data where they lie among the images")
+    if job.settings.draw:
+        raise UserError("the truth of this set is masks, and only boxes are drawn on images; leave out --draw")
     tally = MaskTally(job.settings.interval, len(job.names), root)
-    _count(job, tally, job.splits.records, job.settings.split)
+    job.count(tally, job.splits.records, job.settings.split)
     if job.writer:
         job.writer.finish()
     figures = mask_figures(tally, len(job.predicted_names))
     if not job.ranks.first:
         return figures
-    (job.out / "images.csv").unlink(missing_ok=True)
+    for name in (RESULT, "images.csv"):
+        (job.out / name).unlink(missing_ok=True)
     return {**figures, **draw_pictures(job.source, [], [], 0.0, None, job.out, 0, 0)}
 
 
 def _whole(
-    job: Job, figures: dict[str, Any], protocol: dict[str, Any], about: dict[str, Any], start: float
+    job: Job, figures: dict[str, Any], about_maps: dict[str, Any], about: dict[str, Any], start: float
 ) -> dict[str, Any]:
     """Put the result together, and draw its curves."""
     seconds = round(time.monotonic() - start, 1)
-    result = {"what": WHAT, **figures, "protocol": protocol, **about, "seconds": seconds}
+    result = {"what": what(job.splits), **figures, "protocol": about_maps, **about, "seconds": seconds}
     if job.ranks.first:
         draw_curves(job.out / CURVES, result)
         result["pictures"] = {"curves": CURVES, **result["pictures"]}
     return result
 
 
-def _count(job: Job, tally: Tally[Kept], records: Sequence[ImageRecord], split: str) -> list[Kept]:
-    """Measure this process's share of the images by threads, and add up the counts over the processes."""
-    kept, mine = [], job.ranks.share(records)
-
-    def measure(scored: Scored) -> Kept:
-        score_map = scored.score_map()
-        try:
-            measured = tally.measure(scored, score_map)
-        except (TypeError, ValueError) as error:
-            raise UserError(f"{scored.where}: {error}") from error
-        if job.writer:
-            job.writer.write(scored.record.image_id, score_map)
-        return measured
-
-    with progress(f"maps and boxes of {split}", len(mine), visible=job.ranks.first) as advance:
-        pending = 4 * job.settings.workers + job.settings.batch_size
-        for _, measured in ahead(job.source(mine), measure, job.settings.workers, pending):
-            tally.add(measured)
-            kept.append(measured)
-            advance()
-    job.ranks.add_up(list(tally.counts.values()))
-    return kept
-
-
 def _numbers(count: int) -> list[str]:
     return [str(number) for number in range(count)]
-
-
-def _protocol(splits: Splits, settings: Settings, size: tuple[int, int], metric: str) -> dict[str, Any]:
-    return {
-        "metric": metric,
-        "contours": "all",
-        "interval": settings.interval,
-        "iou_thresholds": [30, 50, 70],
-        "threshold_choice": ORACLE,
-        "centre_baseline": "a Gaussian at the centre, its threshold chosen in the same way",
-        "split": settings.split,
-        "records_from": splits.records_from,
-        "boxes_sha256": None if splits.masks else boxes_digest(splits.records, size[0]),
-        "score_map_size": list(size),
-    }

@@ -64,8 +64,8 @@ class MaxBoxAcc:
         self.iou_thresholds = tuple(iou_thresholds)
         if not self.iou_thresholds or len(set(self.iou_thresholds)) < len(self.iou_thresholds):
             raise ValueError(f"IoU thresholds must be given and differ: {self.iou_thresholds}")
-        if not all(0 <= value <= 100 for value in self.iou_thresholds):
-            raise ValueError(f"IoU thresholds are in percent, from 0 to 100: {self.iou_thresholds}")
+        if not all(0 <= value <= 100 and not 0 < value < 1 for value in self.iou_thresholds):
+            raise ValueError(f"IoU thresholds are in percent, such as 50, from 0 to 100: {self.iou_thresholds}")
         self.images = 0
         self.num_correct = np.zeros((len(self.iou_thresholds), len(self.thresholds)), dtype=np.int64)
         self._levels: dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = {}

@@ -12,6 +12,8 @@ from wsol.maps.cam import OUTPUT_STRIDES
 from wsol.maps.explain import METHODS
 from wsol.metadata import SPLITS
 
+LEAST_INTERVAL = 1e-4  # the counts of every class take memory in proportion
+LARGEST_INPUT = 4096  # pixels of a side; a batch of more fills the memory of any machine
 CHOICES = {
     "split": SPLITS,
     "threshold_from": ("auto", "val", "none"),
@@ -64,11 +66,16 @@ class Settings:
                 raise UserError(
                     f"unknown {name} '{getattr(self, name)}'{did_you_mean(getattr(self, name), list(known))}"
                 )
-        if not 0 < self.interval <= 1:
-            raise UserError(f"the interval is {self.interval}; it must be above 0 and at most 1")
+        if not LEAST_INTERVAL <= self.interval <= 1:
+            raise UserError(
+                f"the interval is {self.interval:g}; it must be from {LEAST_INTERVAL:g} to 1: with 0.001 each of the "
+                "256 levels of a map is tried already"
+            )
         for name, least in (("input_size", 1), ("batch_size", 1), ("workers", 1), ("draw", 0), ("sheet", 0)):
             if getattr(self, name) < least:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        if self.input_size > LARGEST_INPUT:
+            raise UserError(f"input_size is {self.input_size}; it must be at most {LARGEST_INPUT}")
         if self.threshold_from == "val" and self.split == "val":
             raise UserError(
                 "thresholds chosen on val are for another split; give --split test, or --threshold-from none"
@@ -85,7 +92,7 @@ def choose_device(name: str, ranks: Ranks | None = None) -> torch.device:
         name = f"cuda:{ranks.local if ranks else 0}" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
         why = str(error).splitlines()[0]
         raise UserError(f"no device '{name}' ({why}); use --device auto, cpu or cuda") from error

@@ -164,7 +164,7 @@ def test_files_that_do_not_fit_are_one_line_and_say_what(tmp_path: Path) -> None
         load_classifier("torchvision:resnet18", "resnet18")
     with pytest.raises(UserError, match="resnet18: no such file; .* write timm:resnet18 or torchvision:resnet18"):
         load_classifier("resnet18")
-    with pytest.raises(UserError, match=r"absent\.json: no such file"):
+    with pytest.raises(UserError, match=r"absent\.safetensors: no such file; name an exported backbone"):
         load_classifier(tmp_path / "absent.safetensors")
     (tmp_path / "w.pth").write_bytes(b"no weights")
     with pytest.raises(UserError, match=r"w\.pth: not a file of weights, or a damaged one"):

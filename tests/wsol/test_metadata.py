@@ -146,7 +146,7 @@ def test_missing_files_are_told_with_what_is_there(tree, metadata: Path, tmp_pat
     (metadata / "localization.txt").unlink()
     with pytest.raises(UserError, match=r"(?s)no localization\.txt; .*found: +class_labels\.txt"):
         read_metadata(metadata)
-    with pytest.raises(UserError, match=r"(?s)no \w+\.txt.*expected: .*found: +nothing\n.*prepare_demo"):
+    with pytest.raises(UserError, match=r"(?s)no \w+\.txt.*expected: .*found: +no such folder\n.*prepare_demo"):
         read_cub(tmp_path / "nowhere")
     (metadata / "localization.txt").write_text("")
     (metadata / "image_ids.txt").write_text("\n")

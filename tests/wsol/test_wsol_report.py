@@ -199,8 +199,8 @@ def test_what_is_missing_is_left_out_and_said() -> None:
     assert "wrong class" not in text
     assert "blank" not in text
     noted = printed(make_result(blank_maps=3, size_mismatches=2))
-    assert "3 maps are blank" in noted
-    assert "2 images are not of the size" in noted
+    assert "Blank maps (0 throughout: constant, or with NaN): 3; they count as no box." in noted
+    assert "Images of another size than the metadata give: 2;" in noted
 
 
 def test_the_best_and_the_worst_classes_are_shown() -> None:
@@ -254,7 +254,7 @@ def test_the_files_hold_the_result(tmp_path: Path) -> None:
     assert len(rows) == 23
     assert rows[3] == {
         "label": "3",
-        "class": "Bird 3",
+        "class": "Bird_3",  # as in images.csv
         "images": "5",
         "top1_cls": "43.0000",
         **{f"max_box_acc_v2_{column}": "52.0000" for column in ("30", "50", "70", "mean")},

@@ -13,6 +13,8 @@ import numpy.typing as npt
 import torch
 from torch import distributed
 
+from pretrain.console import UserError
+
 Item = TypeVar("Item")
 
 
@@ -38,6 +40,26 @@ class Ranks:
     def share(self, items: Sequence[Item]) -> Sequence[Item]:
         """Return this process's items: every world-th one. Shares may differ by one; nothing is padded."""
         return items[self.rank :: self.world]
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Within it a UserError of one process is raised in all of them, so that none waits and the first one says it.
+
+        Raises:
+            UserError: That of the first process that has one.
+        """
+        mine: UserError | None = None
+        try:
+            yield
+        except UserError as error:
+            mine = error
+        said = [str(mine) if mine else None]
+        if self.world > 1:
+            said = [None] * self.world
+            distributed.all_gather_object(said, str(mine) if mine else None)
+        for message in said:
+            if message is not None:
+                raise UserError(message) from mine
 
     def add_up(self, counts: Sequence[npt.NDArray[np.int64]]) -> None:
         """Replace the counts by their sums over all processes, in one exchange."""

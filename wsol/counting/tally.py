@@ -28,7 +28,7 @@ class Measured:
     Attributes:
         scored: The image and what the network said of its class; its score map is not kept.
         shape: Height and width of that map.
-        best: The best box at each level, boxes as (L, 4) uint16.
+        best: The best box at each level, boxes as (L, 4) int32.
         hits, largest, centre: (D, L) bool, whether the best box, that of the largest contour, and the centred
             Gaussian's are right; the Gaussian has levels of its own.
         kinds: (L,) int8, what is wrong with the best box; see `wsol.errors`.
@@ -114,7 +114,7 @@ class BoxTally:
         return Measured(
             scored=scored.without_map(),
             shape=score_map.shape,
-            best=BestBoxes(best.iou, best.boxes.astype(np.uint16), best.level),
+            best=BestBoxes(best.iou, best.boxes.astype(np.int32), best.level),
             hits=self.metric.hits(best.iou),
             largest=self.metric.hits(largest.iou),
             centre=self.metric.hits(iou_of(centre, true).max(axis=1)),

@@ -78,7 +78,11 @@ def features_and_logits(model: nn.Module, images: Tensor) -> tuple[Tensor, Tenso
     features = averages.last
     if features is None:
         height, width = images.shape[2:]
-        raise _no_cam(model, f"of images of {height}x{width} it averages no feature map of more than one place")
+        raise _no_cam(
+            model,
+            f"of images of {height}x{width} it averages no feature map of more than one place (a larger "
+            "--input-size may help)",
+        )
     if features.shape[1] != head.in_features:
         raise _no_cam(
             model, f"its last feature map has {features.shape[1]} channels, its head takes {head.in_features}"

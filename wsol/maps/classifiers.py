@@ -61,14 +61,27 @@ def load_classifier(source: str | Path, arch: str | None = None) -> tuple[nn.Mod
         return _from_torchvision(name.removeprefix(TORCHVISION))
     if name.startswith(TIMM) or named.startswith((OF_HUB, OF_FOLDER)):
         return _from_timm(named)
+    has_card = Path(name).with_suffix(".json").is_file()
+    if not has_card and not Path(name).is_file() and "://" not in name:
+        raise _no_file(name)
     if is_bare(name) or name.endswith(".pt"):
         raise UserError(
             f"{name}: weights without a card do not say which network they are of; name it, such as --arch "
             f"{TIMM}resnet50 or --arch {TORCHVISION}resnet50"
         )
-    if not Path(name).with_suffix(".json").exists() and timm.is_model(name):
-        raise UserError(f"{name}: no such file; for a network of that name write {TIMM}{name} or {TORCHVISION}{name}")
+    if not has_card:
+        raise UserError(f"{name}: no exported backbone (.safetensors), which has its card beside it; export it again")
     return load_backbone(name)
+
+
+def _no_file(name: str) -> UserError:
+    if timm.is_model(name):
+        return UserError(f"{name}: no such file; for a network of that name write {TIMM}{name} or {TORCHVISION}{name}")
+    what = "a folder, not a file" if Path(name).is_dir() else "no such file"
+    return UserError(
+        f"{name}: {what}; name an exported backbone (.safetensors, with its card beside it), {TIMM}NAME or "
+        f"{TORCHVISION}NAME, or a file of weights beside --arch"
+    )
 
 
 def untrained_like(card: BackboneCard) -> nn.Module:

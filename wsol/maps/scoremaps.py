@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pretrain.console import UserError
-from pretrain.files import atomic_path, read_json, require_free_space, write_json
+from pretrain.files import atomic_path, read_json, require_free_space, require_writable, write_json
 
 NOTE = "scoremaps.json"  # how the maps beside it were made; maps of other programs come without one
 
@@ -25,7 +25,7 @@ class ScoreMapWriter:
         first: Whether this process writes the note; of several, one does.
 
     Raises:
-        UserError: The disk has not enough room for them.
+        UserError: The folder cannot be written to, or the disk has not enough room for them.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class ScoreMapWriter:
         self.first = first
         if not first:
             return
+        require_writable(self.folder)
         require_free_space(self.folder, count * (size[0] * size[1] * 8 + 128), f"writing {count} score maps")
         write_json(self.folder / NOTE, {**self.note, "complete": False})
 
@@ -67,6 +68,10 @@ def read_note(folder: str | Path) -> dict[str, Any]:
     if not (folder / NOTE).is_file():
         return {}
     note = read_json(folder / NOTE)
+    if not isinstance(note, dict) or not isinstance(note.get("made_by"), dict):
+        raise UserError(
+            f"{folder / NOTE}: not the note of score maps; write them again, or delete it if they are whole"
+        )
     if not note.get("complete"):
         raise UserError(f"{folder}: the run that wrote these score maps did not end; run it again")
     return dict(note["made_by"])
@@ -86,11 +91,13 @@ def read_score_map(folder: str | Path, image_id: str) -> tuple[npt.NDArray[np.fl
     """
     path = score_map_path(folder, image_id)
     try:
-        found = np.asarray(np.load(path, allow_pickle=False))
+        found = np.load(path, allow_pickle=False)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such score map; are maps and metadata of the same split?") from error
     except (ValueError, OSError, EOFError) as error:
         raise UserError(f"{path}: not a NumPy array of numbers ({error}); write the score maps again") from error
+    if not isinstance(found, np.ndarray):
+        raise UserError(f"{path}: an archive of several arrays (.npz); write each map with numpy.save")
     if found.dtype == np.uint8:
         return found / 255, "uint8"
     return found.astype(np.float64) if found.dtype == np.float32 else found, str(found.dtype)

@@ -157,4 +157,5 @@ def ranks_of(logits: Tensor, labels: Tensor) -> list[int]:
     """
     own = logits.gather(1, labels[:, None])
     before = torch.arange(logits.shape[1])[None, :] < labels[:, None]
-    return ((logits > own) | ((logits == own) & before)).sum(dim=1).tolist()
+    # Whatever does not stand behind the true class stands before it, NaN too: no class is found among NaN.
+    return (~((logits < own) | ((logits == own) & ~before))).sum(dim=1).tolist()

@@ -22,6 +22,7 @@ from wsol.metadata.problems import Problems
 from wsol.metadata.records import ImageRecord
 
 IDS, LABELS, SIZES, LOCALIZATION = "image_ids.txt", "class_labels.txt", "image_sizes.txt", "localization.txt"
+MOST_LABELS = 100_000  # every label up to the highest takes memory; a greater one is an identifier, or a slip
 METADATA_FILES = (IDS, LABELS, SIZES, LOCALIZATION)
 ONE_SPLIT = f"is not in {IDS}; the files must be of one split"
 
@@ -124,6 +125,8 @@ def _read_numbers(path: Path, count: int, places: Places, problems: Problems) ->
                 problems.report(
                     where, f"'{image_id}' is {numbers[0]} x {numbers[1]} pixels here; width and height are due"
                 )
+            elif count == 1 and numbers[0] >= MOST_LABELS:
+                problems.report(where, f"the label of '{image_id}' is {numbers[0]}; number the classes 0, 1, 2, ...")
             else:
                 table[image_id] = numbers
         seen.add(image_id)

@@ -14,7 +14,8 @@ def require_files(folder: Path, names: Sequence[str], what: str) -> None:
     """Raise a UserError that tells what was expected and what is there, unless all the files are."""
     if missing := [name for name in names if not (folder / name).is_file()]:
         there = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
-        found = ", ".join(there[:8]) + (", ..." if len(there) > 8 else "") if there else "nothing"
+        nothing = "nothing" if folder.is_dir() else "a file, not a folder" if folder.exists() else "no such folder"
+        found = ", ".join(there[:8]) + (", ..." if len(there) > 8 else "") if there else nothing
         raise UserError(
             f"{folder}: no {missing[0]}; is it {what}?\n"
             f"  expected: {', '.join(names)}\n"

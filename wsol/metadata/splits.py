@@ -41,13 +41,17 @@ def split_folder(metadata: Path, split: str) -> Path:
     """Return the folder with the four files of a split: `metadata` itself, or the one of that name in it.
 
     Raises:
-        UserError: It holds other splits and not this one.
+        UserError: It holds, or is, another split and not this one.
     """
     if (metadata / split).is_dir():
         return metadata / split
     if there := splits_of(metadata):
         remedy = "; CUB's comes from CUBV2: tools/prepare_cub.py --cubv2" if split == "val" else ""
         raise UserError(f"{metadata}: no split '{split}' in it, only {', '.join(there)}{remedy}")
+    if metadata.name in SPLITS and metadata.name != split:
+        raise UserError(
+            f"{metadata}: the files of the split '{metadata.name}', not of '{split}'; name the folder above"
+        )
     return metadata
 
 

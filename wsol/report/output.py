@@ -13,8 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from pretrain.files import atomic_path, write_json, write_text
-from wsol.report.summary import Grid, class_name, grids, sentences, title
+from wsol.report.summary import Grid, grids, sentences, title
 
+RESULT = "wsol.json"
 IMAGE_COLUMNS = ("image_id", "label", "class", "predicted", "top1", "top5", "iou", "x0", "y0", "x1", "y1", "error")
 
 
@@ -53,8 +54,8 @@ def write_result(out: str | Path, result: Mapping[str, Any]) -> Path:
         _write_classes(out / "per_class.csv", result["per_class"])
     else:
         (out / "per_class.csv").unlink(missing_ok=True)
-    write_json(out / "wsol.json", dict(result))
-    return out / "wsol.json"
+    write_json(out / RESULT, dict(result))
+    return out / RESULT
 
 
 def write_images(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> int:
@@ -103,7 +104,7 @@ def _write_classes(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer.writerow(["label", "class", "images", "top1_cls", *(f"max_box_acc_v2_{column}" for column in columns)])
         for row in rows:
             figures = [row["top1_cls"], *(row["max_box_acc_v2"][column] for column in columns)]
-            writer.writerow([row["label"], class_name(row["name"]), row["images"], *map(_field, figures)])
+            writer.writerow([row["label"], row["name"], row["images"], *map(_field, figures)])
 
 
 def _field(value: object) -> object:

@@ -217,9 +217,10 @@ def _missing(result: Mapping[str, Any]) -> list[str]:
     elif "pxap" not in result:
         found.append("No Top-1 and no Top-5 figures: the maps came without the classes that the network predicted.")
     if result.get("blank_maps"):
-        found.append(f"{result['blank_maps']} maps are blank (constant, or with NaN) and count as no box.")
+        counted = "" if "pxap" in result else "; they count as no box"
+        found.append(f"Blank maps (0 throughout: constant, or with NaN): {result['blank_maps']}{counted}.")
     if result.get("size_mismatches"):
-        found.append(f"{result['size_mismatches']} images are not of the size the metadata give: is it the same set?")
+        found.append(f"Images of another size than the metadata give: {result['size_mismatches']}; is it the same set?")
     return found
 
 
@@ -228,7 +229,9 @@ def _protocol(result: Mapping[str, Any]) -> list[str]:
     maps = f"Maps: {method_name(protocol)}"
     maps += f" of the {protocol['label']}" if protocol.get("label") else ""
     maps += f", {_pixels(protocol['map_size'])} at {protocol['input_size']} px" if protocol.get("map_size") else ""
-    maps += f", resized to {_pixels(protocol['score_map_size'])}" if protocol.get("score_map_size") else ""
+    if size := protocol.get("score_map_size"):
+        # Maps that were made here are resized; those on disk are taken as they lie there.
+        maps += f", resized to {_pixels(size)}" if protocol.get("map_size") else f" from disk, {_pixels(size)}"
     stride = protocol.get("output_stride")
     if stride:
         maps += "; the network keeps its own strides" if stride == "stock" else f"; output stride {stride}"
@@ -237,7 +240,10 @@ def _protocol(result: Mapping[str, Any]) -> list[str]:
     if other := [name for name in protocol.get("score_map_dtypes", []) if name != "float64"]:
         how = {"float32": "float32, cast to float64", "uint8": "uint8, divided by 255"}
         maps += f"; on disk they are {' and '.join(how.get(name, name) for name in other)}"
-    counting = [f"Boxes: {protocol['split']} split, from {protocol['records_from']}"]
+    if made := protocol.get("made_by"):
+        maps += f"; by their note made by {_made_by(made)}"
+    truth = "Masks" if "pxap" in result else "Boxes"
+    counting = [f"{truth}: {protocol['split']} split, from {protocol['records_from']}"]
     counting += [f"digest {protocol['boxes_sha256'][:16]}"] if protocol.get("boxes_sha256") else []
     counting += [f"contours: {protocol['contours']}"] if protocol.get("contours") else []
     counting += [f"interval of the score thresholds {protocol['interval']:g}"] if protocol.get("interval") else []
@@ -247,6 +253,16 @@ def _protocol(result: Mapping[str, Any]) -> list[str]:
         digest = f"; sha256 {made_by['sha256'][:16]}" if made_by.get("sha256") else ""
         found.append(f"Checkpoint: {made_by['checkpoint']} ({', '.join(names)}){digest}.")
     return found
+
+
+def _made_by(note: Mapping[str, Any]) -> str:
+    """Return what scoremaps.json says: "teacher (automix, teacher, resnet18), cam of the true class, ..."."""
+    who = ", ".join(str(note[key]) for key in ("method", "branch", "arch") if note.get(key))
+    words = [f"{note.get('checkpoint', 'an unknown checkpoint')} ({who})" if who else str(note.get("checkpoint"))]
+    words += [f"{note['cam']} of the {note.get('label', 'unknown')} class"] if note.get("cam") else []
+    words += [f"{note['input_size']} px"] if note.get("input_size") else []
+    words += [f"output stride {note['output_stride']}"] if note.get("output_stride") else []
+    return ", ".join(words)
 
 
 def _pixels(size: Sequence[int]) -> str:
