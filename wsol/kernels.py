@@ -12,6 +12,10 @@ opening levels for the values. The polygon through the border pixels of a compon
 the third and at the fourth pixel of each block of 2x2; the pixels of a block are neighbours, so of one component.
 
 `wsol.contours` traces the contours of every level with OpenCV, which is slower and finds the same.
+
+All of it stands in one file: numba keeps the machine code of a function for as long as that function's own file is the
+same, and would not see a change in another. Functions are small enough to be inlined by the compiler; with one for all
+that is done to add a pixel, a map took three times as long.
 """
 
 from __future__ import annotations
