@@ -20,7 +20,7 @@ def ahead(
     `work` is raised here as it is, and nothing more is begun after it.
     """
     waiting: deque[tuple[Item, Future[Made]]] = deque()
-    with ThreadPoolExecutor(max(threads, 1)) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         try:
             for item in items:
                 waiting.append((item, pool.submit(work, item)))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from runpy import run_path
 
 import numpy as np
 import pytest
@@ -14,6 +17,8 @@ from pretrain.backbones import BackboneCard, build_backbone, export_backbone
 
 CLASSES = ("Black_footed_Albatross", "Laysan_Albatross", "Sooty_Albatross")
 IMAGES_PER_CLASS = 4
+TOOL = Path(__file__).parents[2] / "tools" / "eval_wsol.py"
+Tool = Callable[..., tuple[int, str, str]]
 
 
 @dataclass
@@ -76,13 +81,28 @@ def metadata(tree: Tree, tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def checkpoint(tmp_path: Path) -> Path:
-    """A random resnet18 for the tree's classes and two more, in another order."""
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random resnet18 for the tree's classes and two more, in another order; tests only read it."""
+    path = tmp_path_factory.mktemp("checkpoint") / "teacher.safetensors"
     torch.manual_seed(0)
     classes = ("duck", CLASSES[2], CLASSES[0], "owl", f"002.{CLASSES[1]}")
     card = BackboneCard("resnet18", classes, method="automix", branch="teacher", input_size=(64, 64))
     model = build_backbone("resnet18", len(classes))
     torch.nn.init.normal_(model.fc.weight)
-    export_backbone(model, card, tmp_path / "teacher.safetensors")
-    return tmp_path / "teacher.safetensors"
+    export_backbone(model, card, path)
+    return path
+
+
+@pytest.fixture
+def eval_wsol(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Tool:
+    """tools/eval_wsol.py in this process: its status, and what it wrote to stdout and to stderr."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", [str(TOOL), *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            run_path(str(TOOL), run_name="__main__")
+        return ended.value.code, *capsys.readouterr()
+
+    return run

@@ -24,6 +24,14 @@ def test_scores_are_cut_to_eight_bits_not_rounded() -> None:
     assert quantise(scores).tolist() == [[0, 0, 1, 254, 255]]
 
 
+def test_maps_of_any_order_in_memory_become_rows_for_the_kernels() -> None:
+    scores = np.arange(12.0).reshape(3, 4) / 255
+    for same in (np.asfortranarray(scores), np.repeat(scores, 2, axis=1)[:, ::2], scores[::-1][::-1]):
+        found = quantise(same)
+        assert found.flags.c_contiguous
+        assert found.tolist() == quantise(scores).tolist()
+
+
 @pytest.mark.parametrize(
     ("score_map", "error", "words"),
     [
@@ -54,6 +62,7 @@ def test_a_wrong_score_map_is_refused(score_map: object, error: type[Exception],
         ([[4, 0, 3, 3]], "x0 <= x1"),
         ([[0, 4, 3, 3]], "x0 <= x1"),
         ([[0, 0, 3, np.nan]], "NaN"),
+        ([[0, 0, np.inf, 3]], "infinity"),
     ],
 )
 def test_a_wrong_box_is_refused_as_the_reference_does(boxes: object, words: str) -> None:

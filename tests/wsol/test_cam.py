@@ -133,7 +133,6 @@ def test_a_map_of_the_right_size_is_not_resized() -> None:
     np.testing.assert_array_equal(to_score_map(raw, (5, 7)), normalise(raw))
 
 
-@pytest.mark.parametrize(("output_stride", "side"), [("stock", 3), ("16", 6), ("8", 12)])
 @pytest.mark.parametrize(
     ("library", "name"),
     [
@@ -144,22 +143,22 @@ def test_a_map_of_the_right_size_is_not_resized() -> None:
         ("torchvision", "resnext50_32x4d"),
     ],
 )
-def test_output_strides_refine_the_map_and_keep_the_weights(
-    library: str, name: str, output_stride: str, side: int
-) -> None:
+def test_output_strides_refine_the_map_and_keep_the_weights(library: str, name: str) -> None:
     model = classifier(library, name, 3)
-    fine = with_output_stride(model, output_stride)
+    weights = {key: value.clone() for key, value in model.state_dict().items()}
     images = torch.randn(1, 3, 96, 96)
-    assert features_and_logits(fine, images)[0].shape[2:] == (side, side)
-    assert features_and_logits(model, images)[0].shape[2:] == (3, 3)  # the model itself is left as it was
-    for key, value in model.state_dict().items():
-        assert torch.equal(fine.state_dict()[key], value)
-    # Same kernel, no dilation: the first strided convolution's output is every second position of the new one.
     strided = "conv1" if name == "resnet18" else "conv2"
-    for stage in {"stock": (), "16": ("layer4",), "8": ("layer3", "layer4")}[output_stride]:
-        before, after = (getattr(getattr(network, stage)[0], strided) for network in (model, fine))
-        features = torch.randn(1, before.in_channels, 6, 6)
-        torch.testing.assert_close(after(features)[:, :, ::2, ::2], before(features))
+    for output_stride, side, stages in (("stock", 3, ()), ("16", 6, ("layer4",)), ("8", 12, ("layer3", "layer4"))):
+        fine = with_output_stride(model, output_stride)
+        assert features_and_logits(fine, images)[0].shape[2:] == (side, side)
+        for key, value in fine.state_dict().items():
+            assert torch.equal(weights[key], value)
+        # Same kernel, no dilation: the first strided convolution's output is every second position of the new one.
+        for stage in stages:
+            before, after = (getattr(getattr(network, stage)[0], strided) for network in (model, fine))
+            features = torch.randn(1, before.in_channels, 6, 6)
+            torch.testing.assert_close(after(features)[:, :, ::2, ::2], before(features))
+    assert features_and_logits(model, images)[0].shape[2:] == (3, 3)  # the model itself is left as it was
 
 
 def test_stock_is_the_model_itself() -> None:

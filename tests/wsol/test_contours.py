@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
+from wsol import kernels
 from wsol.contours import boxes_above
 
 EIGHT = np.ones((3, 3), dtype=int)
@@ -66,3 +68,16 @@ def test_a_ring_gives_its_outside_and_its_hole() -> None:
     pixels[4:7, 4:7] = 0
     assert sorted(boxes_above(pixels, 0).tolist()) == [[2, 2, 9, 9], [3, 3, 8, 8]]
     assert boxes_above(pixels, 0, "largest").tolist() == [[2, 2, 9, 9]]
+
+
+def test_a_hole_never_stands_for_the_largest_contour() -> None:
+    # A thin diamond, whose hole has a contour of the diamond's own area, and a rectangle of that area beside it, which
+    # begins after the diamond and before the diamond's hole.
+    pixels = np.zeros((8, 20), dtype=np.uint8)
+    pixels[1:6, 2:7] = (np.abs(np.mgrid[-2:3, -2:3]).sum(axis=0) == 2) * 9
+    pixels[1:4, 10:15] = 9
+    tree, _ = cv2.findContours((pixels > 0).view(np.uint8), cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
+    assert [cv2.contourArea(contour) for contour in tree] == [8, 8, 8]
+    assert cv2.boundingRect(max(tree, key=cv2.contourArea)) == (10, 1, 5, 3)  # as the reference has it
+    assert boxes_above(pixels, 0, "largest").tolist() == [[10, 1, 15, 4]]
+    assert kernels.best_boxes(pixels, np.arange(256) == 0, np.ones((1, 4)), True)[1][0].tolist() == [10, 1, 15, 4]

@@ -29,6 +29,7 @@ TWO = [[0, 0, 9, 9], [20, 0, 29, 9]]
         (TWO, [6, 0, 23, 9], "several objects"),
         (TWO, [0, 0, 9, 9], "correct"),
         (TWO, [0, 0, 22, 9], "more"),  # all of the first, 0.3 of the second; IoU 100 / 230
+        ([[0, 0, 99, 99], [10, 10, 19, 19]], [10, 10, 34, 19], "more"),  # nearest by IoU, 100 / 250, is the small one
         ([[0, 0, 9, 9], [2, 2, 5, 5]], [2, 2, 6, 6], "correct"),  # the small one of two, one in the other
     ],
 )

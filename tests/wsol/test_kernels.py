@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from wsol import contours, kernels
+from wsol import MaxBoxAcc, contours, kernels
 from wsol.boxes import LEVELS
 
 few_levels = st.sampled_from([0, 1, 3, 100, 254, 255])
@@ -118,6 +118,31 @@ def test_of_boxes_with_the_same_iou_the_first_in_order_is_given() -> None:
         assert iou[50] == 24 / (22 * 10 + 36 - 24)
 
 
+def test_a_side_too_long_for_four_coordinates_in_a_number_goes_by_contours() -> None:
+    score_map = np.zeros((1, 40_000))
+    score_map[0, 35_000:36_000] = 1.0
+    best = MaxBoxAcc(0.5).best_boxes(score_map, [[35_000, 0, 36_000, 0]])
+    assert best.boxes.tolist() == [[35_000, 0, 36_000, 0]] * 2
+    assert best.iou.tolist() == [1.0, 1.0]
+
+
+def test_where_no_folder_may_be_written_to_the_kernels_are_compiled_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    caching = pytest.importorskip("numba.core.caching")
+    monkeypatch.setattr(caching.CompileResultCacheImpl, "_locator_classes", [])
+
+    def sum_of(values: np.ndarray) -> int:
+        total = 0
+        for value in values:
+            total += value
+        return total
+
+    with pytest.raises(RuntimeError, match="cannot cache"):
+        kernels.numba.njit(cache=True)(sum_of)
+    assert kernels.compiled(sum_of)(np.arange(10)) == 45
+
+
 def test_without_numba_the_metric_is_the_same_by_contours() -> None:
     code = (
         "import sys; sys.modules['numba'] = None\n"
@@ -127,7 +152,5 @@ def test_without_numba_the_metric_is_the_same_by_contours() -> None:
         "print(MaxBoxAcc(0.1).best_iou(np.linspace(0, 1, 400).reshape(20, 20), [[3, 4, 19, 19]]).tolist())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    from wsol import MaxBoxAcc
-
     expected = MaxBoxAcc(0.1).best_iou(np.linspace(0, 1, 400).reshape(20, 20), [[3, 4, 19, 19]])
     assert done.stdout.strip() == str(expected.tolist())

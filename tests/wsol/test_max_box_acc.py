@@ -70,9 +70,9 @@ def test_each_iou_threshold_has_its_own_best_score_threshold() -> None:
 
 
 def test_an_iou_equal_to_its_threshold_counts() -> None:
-    metric = MaxBoxAcc(1.0, iou_thresholds=(50, 51))
+    metric = MaxBoxAcc(1.0, iou_thresholds=(0, 50, 51))
     metric.update(square(0, 11), [[0, 0, 11, 5]])  # half of the 12 x 12 pixels
-    assert metric.compute().accuracy == {50: 100.0, 51: 0.0}
+    assert metric.compute().accuracy == {0: 100.0, 50: 100.0, 51: 0.0}
 
 
 def test_one_by_one_is_the_same_as_in_one_go() -> None:
@@ -121,6 +121,7 @@ def test_wrong_boxes_are_refused_and_nothing_is_counted(boxes: object, words: st
         ({"iou_thresholds": ()}, "IoU thresholds"),
         ({"iou_thresholds": (50, 50)}, "differ"),
         ({"iou_thresholds": (50, 101)}, "percent"),
+        ({"iou_thresholds": (-1, 50)}, "percent"),
         ({"contours": "larges"}, "did you mean 'largest'"),
     ],
 )

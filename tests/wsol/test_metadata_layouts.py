@@ -9,6 +9,7 @@ from PIL import Image
 
 from pretrain.console import UserError
 from wsol.metadata import boxes_digest, find_image, read_metadata, read_split
+from wsol.metadata.val import read_splits
 
 # The first lines, or some of them, of metadata/ILSVRC/test, ILSVRC/val and OpenImages/val.
 ILSVRC_TEST = {
@@ -59,6 +60,23 @@ def test_the_digest_of_a_set_with_masks_is_that_of_no_box(tmp_path: Path) -> Non
     records = read_metadata(write(tmp_path / "val", OPEN_IMAGES))
     # The SHA-256 of nothing.
     assert boxes_digest(records, 224) == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+def test_masks_need_no_threshold_and_no_val(tmp_path: Path) -> None:
+    for split in ("test", "val"):
+        write(tmp_path / split, OPEN_IMAGES)
+    found = read_splits(None, tmp_path, "test", "auto")
+    assert (found.masks, found.val, found.why_no_val) == (True, None, "PxAP needs no threshold")
+
+
+def test_val_is_found_in_the_data_folder_too(tmp_path: Path) -> None:
+    write(tmp_path / "metadata" / "test", ILSVRC_TEST)
+    later = {name: [line.replace("_0000000", "_0000001") for line in lines] for name, lines in ILSVRC_TEST.items()}
+    write(tmp_path / "metadata" / "val", later)
+    found = read_splits(tmp_path, None, "test", "auto")
+    assert found.val is not None
+    assert [record.image_id for record in found.val] == later["image_ids"]
+    assert [record.image_id for record in found.records] == ILSVRC_TEST["image_ids"]
 
 
 @pytest.mark.parametrize(("again", "kept"), [("", "x.png"), ("x.png", "x.png")])

@@ -19,7 +19,7 @@ IOUS = [0.4, 0.9, 0.1, 0.6, 0.3, 0.7]
 
 def source(records: Sequence[ImageRecord]) -> Iterator[Scored]:
     for record in records:
-        yield Scored(record, partial(np.full, (32, 32), record.label / 4))
+        yield Scored(record, partial(np.full, (24, 32), record.label / 4))
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_a_few_are_spread_over_the_split_and_the_best_and_worst_are_on_the_sheet
     assert case.image_id == records[2].image_id
     assert case.title == "some bird"
     assert case.estimated_box.tolist() == [2, 0, 31, 31]
-    np.testing.assert_array_equal(case.true_boxes, records[2].boxes_at(32, 32))
+    np.testing.assert_array_equal(case.true_boxes, records[2].boxes_at(32, 24))
     assert np.unique(case.score_map).tolist() == [records[2].label / 4]
 
 
@@ -86,3 +86,23 @@ def test_without_images_nothing_is_drawn_and_what_was_is_removed(
         found = pictures.draw_pictures(source, records, some, 0.3, data, tmp_path, 1, 1)
         assert found == {"overlays": [], "pictures": {}}
         assert [path.name for path in tmp_path.rglob("*.png")] == []
+
+
+def test_no_image_is_drawn_twice_and_no_sheet_is_named_that_is_not_there(
+    tree, rows: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records, drawn = read_cub(tree.root, "test"), []
+    monkeypatch.setattr(pictures, "draw_overlays", lambda cases, folder: drawn.extend(cases) or ["a.png"])
+    rows[3]["top1"] = None  # there was no prediction
+    found = pictures.draw_pictures(source, records, rows, 0.3, tree.root, tmp_path, 100, 0)
+    assert found == {"overlays": ["a.png"], "pictures": {}}
+    assert [case.image_id for case in drawn] == [record.image_id for record in records]
+    assert [case.note.removesuffix("threshold 0.300") for case in drawn[:4]] == [
+        "part, ",
+        "wrong class, ",
+        "part, ",
+        "",
+    ]
+    drawn.clear()
+    pictures.draw_pictures(source, records, rows, 0.3, tree.root, tmp_path, 4, 0)
+    assert [case.image_id for case in drawn] == [records[place].image_id for place in (0, 2, 3, 5)]

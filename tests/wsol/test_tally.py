@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
 from wsol.counting.figures import best_index, box_figures
+from wsol.counting.rows import row_of
 from wsol.counting.tally import BoxTally, centre_gaussian
 from wsol.maps.sources import Scored
 from wsol.metadata import ImageRecord
@@ -63,7 +65,8 @@ def test_the_centre_finds_every_centred_square_and_a_blank_map_finds_nothing() -
         box = [20 - half, 20 - half, 19 + half, 19 + half]
         found = figures(count(0.001, [(np.zeros((SIDE, SIDE)), box, None)]))
         assert found["centre_baseline"]["70"] == 100.0
-        assert found["max_box_acc_v2"]["mean"] == 0.0
+        assert max(found["centre_curve"]["70"]) == 100.0
+        assert found["max_box_acc_v2"]["mean"] == max(found["curve"]["30"]) == 0.0
         assert found["blank_maps"] == 1
 
 
@@ -98,22 +101,23 @@ def two_steps(low: list[int], high: list[int]) -> np.ndarray:
 def test_top1_is_taken_at_the_threshold_of_the_box_accuracy() -> None:
     # Low thresholds are right for the two images of wrong class, high ones for the one of right class.
     low, high = [0, 0, 38, 38], [10, 10, 20, 20]
-    found = figures(count(0.25, [(two_steps(low, high), box, rank) for box, rank in ((low, 1), (low, 1), (high, 0))]))
+    found = figures(count(0.25, [(two_steps(low, high), box, rank) for box, rank in ((low, 5), (low, 5), (high, 0))]))
     assert found["best_threshold"] == {"30": 0.0, "50": 0.0, "70": 0.0}
     assert found["max_box_acc_v2"]["mean"] == pytest.approx(200 / 3)
-    assert found["top1_loc"]["mean"] == 0.0
+    assert found["top1_loc"]["mean"] == found["top5_loc"]["mean"] == 0.0
 
 
 def test_a_threshold_chosen_on_val_is_applied_as_it_is() -> None:
     low, high = [0, 0, 38, 38], [10, 10, 20, 20]
     maps = two_steps(low, high)
     val = count(0.25, [(maps, high, 0), (maps, high, 0), (maps, low, 0)])
-    test = count(0.25, [(maps, low, 0), (maps, low, 1), (maps, high, 0), (maps, low, 0)])
+    test = count(0.25, [(maps, low, 0), (maps, low, 1), (maps, high, 3), (maps, low, 0)])
     found = figures(test, val)
     assert found["max_box_acc_v2"] == of(75, 75, 75)  # the oracle takes the low threshold
     chosen = found["chosen_on_val"]
     assert chosen["threshold"] == {"30": 0.5, "50": 0.5, "70": 0.5}
-    assert chosen["max_box_acc_v2"] == chosen["top1_loc"] == of(25, 25, 25)
+    assert chosen["max_box_acc_v2"] == chosen["top5_loc"] == of(25, 25, 25)
+    assert chosen["top1_loc"] == of(0, 0, 0)
     assert chosen["oracle_on_val"] == of(200 / 3, 200 / 3, 200 / 3)
     assert chosen["images"] == 3
 
@@ -125,6 +129,14 @@ def test_the_centre_has_a_threshold_of_its_own_on_val() -> None:
     found = figures(count(0.001, [(blank, large, None)]), val)
     assert found["centre_baseline"]["70"] == 100.0
     assert found["chosen_on_val"]["centre_baseline"]["70"] == 0.0
+
+
+def test_errors_are_counted_at_the_threshold_that_is_best_for_50() -> None:
+    around, box = [5, 5, 24, 24], [10, 10, 20, 20]  # IoU 121 / 400
+    found = figures(count(0.25, [(two_steps(around, box), box, None)]))
+    assert found["best_threshold"] == {"30": 0.0, "50": 0.5, "70": 0.5}
+    assert (found["errors"]["iou"], found["errors"]["threshold"]) == (50, 0.5)
+    assert found["errors"]["gt_known"]["correct"] == 100.0
 
 
 def test_classes_are_told_apart_at_the_thresholds_of_the_whole() -> None:
@@ -143,6 +155,11 @@ def test_the_largest_contour_may_be_the_wrong_one() -> None:
     found = figures(count(0.1, [(np.maximum(exact(box), exact(larger)), box, None)]))
     assert found["max_box_acc_v2"] == of(100, 100, 100)
     assert found["max_box_acc_v1"] == of(0, 0, 0)
+    lower = figures(count(0.25, [(np.maximum(exact(box), 0.5 * exact(larger)), box, None)]))
+    assert lower["max_box_acc_v2"] == lower["max_box_acc_v1"] == of(100, 100, 100)
+    assert lower["best_threshold"]["50"] == 0.0
+    assert lower["best_threshold_v1"] == {"30": 0.5, "50": 0.5, "70": 0.5}
+    assert found["blank_maps"] == 0  # 0 in most places, and not in all
 
 
 def test_without_predictions_there_are_no_figures_of_classes() -> None:
@@ -150,6 +167,11 @@ def test_without_predictions_there_are_no_figures_of_classes() -> None:
     assert [found[name] for name in ("top1_cls", "top5_cls", "top1_loc", "top5_loc")] == [None] * 4
     assert found["errors"]["top1"] is None
     assert found["per_class"][0]["top1_cls"] is None
+    assert (
+        count(0.1, [(exact([5, 5, 20, 20]), [5, 5, 20, 20], None)]).counts["kinds"][1].sum() == 0
+    )  # not a wrong class
+    items = [(exact([5, 5, 20, 20]), [5, 5, 20, 20], rank) for rank in (0, None)]
+    assert figures(count(0.1, items))["top1_cls"] is None  # nor where one image has none
 
 
 def test_counts_of_parts_add_up_to_those_of_the_whole() -> None:
@@ -162,6 +184,46 @@ def test_counts_of_parts_add_up_to_those_of_the_whole() -> None:
         np.testing.assert_array_equal(counts, parts[0].counts[name] + parts[1].counts[name], err_msg=name)
     assert whole.counts["kinds"].sum() == 9 * 100  # every image is of one kind at every threshold
     assert best_index(whole, 50) == int(whole.counts["hits"].sum(axis=0)[1].argmax())
+
+
+def test_a_row_says_what_came_of_an_image_at_a_threshold() -> None:
+    low, high = [0, 0, 38, 38], [10, 10, 20, 20]
+    record = ImageRecord("x.jpg", 1, (SIDE, SIDE), np.array([low]))
+    tally = BoxTally(0.25, 3)
+    score_map = two_steps(low, high) * 2.5 / 255  # pixels of 0, 1 and 2: four thresholds and two levels
+
+    def row(place: int, rank: int | None, predicted: int | None) -> dict[str, Any]:
+        measured = tally.measure(Scored(record, None, rank, predicted), score_map)
+        return row_of(measured, place, ["a", "b", "c"], ["u", "v", "w", "x"])
+
+    of_image = {"image_id": "x.jpg", "label": 1, "class": "b"}
+    right = {"iou": 1.0, "box": low, "error": "correct"}
+    part = {"iou": 11 * 11 / (39 * 39), "box": high, "error": "part"}
+    assert row(0, 0, 3) == {**of_image, **right, "predicted": "x", "top1": True, "top5": True}
+    assert row(1, 4, 0) == {**of_image, **right, "predicted": "u", "top1": False, "top5": True}
+    assert row(2, 5, 2) == {**of_image, **part, "predicted": "w", "top1": False, "top5": False}
+    assert row(3, None, None) == {**of_image, **part, "predicted": None, "top1": None, "top5": None}
+
+
+def test_maps_need_not_be_square_nor_of_one_size() -> None:
+    # Boxes are given in an image of 20 x 10 pixels, and the maps are twice and twenty times as large.
+    record = ImageRecord("a.jpg", 0, (20, 10), np.array([[12, 2, 18, 6]]))
+    tally = BoxTally(0.1, 1)
+    for scale in (2, 20):
+        score_map = np.zeros((10 * scale, 20 * scale))
+        score_map[2 * scale : 6 * scale, 12 * scale : 18 * scale] = 1.0
+        measured = tally.measure(Scored(record, partial(np.zeros, (1, 1))), score_map)
+        assert measured.best.iou.tolist() == [1.0] * 10
+        assert measured.best.boxes.tolist() == [[12 * scale, 2 * scale, 18 * scale, 6 * scale]] * 10
+        with pytest.raises(ValueError, match=r"a\.jpg: its score map was not kept"):
+            measured.scored.score_map()  # so that maps do not gather in memory
+        tally.add(measured)
+    assert box_figures(tally, ["a"], None, 0)["max_box_acc_v2"] == of(100, 100, 100)
+    centred = ImageRecord("b.jpg", 0, (20, 10), np.array([[5, 2, 15, 8]]))
+    tally = BoxTally(0.01, 1)
+    for scale in (10, 3):
+        tally.add(tally.measure(Scored(centred, None), np.zeros((10 * scale, 20 * scale))))
+    assert box_figures(tally, ["a"], None, 0)["centre_baseline"]["70"] == 100.0
 
 
 def test_the_gaussian_is_centred_and_follows_the_sides() -> None:

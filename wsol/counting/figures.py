@@ -83,7 +83,7 @@ def class_figures(counts: Counts, predictions: int) -> dict[str, Any]:
         predictions: Number of the network's classes; Top-5 needs more than five.
     """
     images = int(counts["images"].sum())
-    classified = images > 0 and int(counts["classified"][0]) == images
+    classified = int(counts["classified"][0]) == images
     return {
         "images": images,
         "blank_maps": int(counts["blank"][0]),

@@ -131,8 +131,7 @@ class BoxTally:
         counts["largest"] += measured.largest[:, level]
         _, place = self._centre(measured.shape)
         counts["centre"] += measured.centre[:, place]
-        wrong_class = scored.rank is not None and scored.rank > 0
-        counts["kinds"][int(wrong_class), measured.kinds[level], np.arange(len(level))] += 1
+        counts["kinds"][int(bool(scored.rank)), measured.kinds[level], np.arange(len(level))] += 1
         if scored.rank is not None:
             counts["top1_loc"] += hits & (scored.rank == 0)
             counts["top5_loc"] += hits & (scored.rank < TOP_K)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,9 @@ import numpy.typing as npt
 from pretrain.console import UserError
 from pretrain.files import atomic_path, read_json, require_free_space, require_writable, write_json
 
+# NumPy parses the header by Python's own parser, which in two threads at once now and then ends in a SystemError ("AST
+# constructor recursion depth mismatch", seen with Python 3.11.7); reading takes a small part of the measuring.
+READING = Lock()
 NOTE = "scoremaps.json"  # how the maps beside it were made; maps of other programs come without one
 
 
@@ -91,7 +95,8 @@ def read_score_map(folder: str | Path, image_id: str) -> tuple[npt.NDArray[np.fl
     """
     path = score_map_path(folder, image_id)
     try:
-        found = np.load(path, allow_pickle=False)
+        with READING:
+            found = np.load(path, allow_pickle=False)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such score map; are maps and metadata of the same split?") from error
     except (ValueError, OSError, EOFError) as error:
