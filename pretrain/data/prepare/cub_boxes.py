@@ -45,9 +45,12 @@ def run(data_set: DataSet, description: str | None) -> None:
         )
     val = read_cubv2(args.cubv2_metadata) if args.cubv2 else []
     out, card = prepare([data_set], args)
-    add_boxes(data_set, args, out, card)
-    if val:
-        add_cubv2(val, args.cubv2, out, card)
+    try:
+        add_boxes(data_set, args, out, card)
+        if val:
+            add_cubv2(val, args.cubv2, out, card)
+    except UserError as error:
+        raise UserError(f"{error} (the images in {out} are in place all the same, to train on)") from error
     there = [split for split in PUBLISHED if (out / METADATA / split).is_dir()]
     print(f"  localisation: {out / METADATA}")
     for split in there:

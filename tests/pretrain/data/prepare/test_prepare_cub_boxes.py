@@ -137,6 +137,15 @@ def test_the_boxes_lie_beside_the_images(prepare, capsys, tmp_path):
     assert out.endswith("    no val: that is CUBV2, see --cubv2\n")
 
 
+def test_boxes_that_are_not_the_published_ones_leave_the_images_to_train_on(prepare, monkeypatch, tmp_path):
+    monkeypatch.setitem(localisation.PUBLISHED, "test", (6, "0000"))
+    words = r"the SHA-256 [0-9a-f]{16}, and 0000 is published; .* \(the images in data/cub200 are in place all the same"
+    with pytest.raises(UserError, match=words):
+        prepare()
+    assert len(list((tmp_path / "data/cub200/val").glob("*/*.*"))) == 6
+    assert not (tmp_path / "data/cub200/metadata").exists()
+
+
 def test_a_fraction_has_the_boxes_of_its_images(prepare, tmp_path):
     prepare("--fraction", 0.5, "--out", "half")
     there = {path.name for path in (tmp_path / "half").glob("val/*/*")}
