@@ -191,7 +191,7 @@ def evaluate_scoremaps(
     splits = read_splits(data, metadata, settings.split, settings.threshold_from)
     has_val = any(score_map_path(scoremaps, record.image_id).is_file() for record in splits.val or ())
     if splits.val and settings.threshold_from == "auto" and not has_val:
-        splits = Splits(splits.records, splits.records_from, None, "there are no score maps of val")
+        splits = replace(splits, val=None, why_no_val="there are no score maps of val")
     records = [*splits.records, *(splits.val or [])]
     names = class_names(records, data)
     labels = max(record.label for record in records) + 1

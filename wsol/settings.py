@@ -9,7 +9,7 @@ import torch
 from pretrain.console import UserError, did_you_mean
 from wsol.counting.ranks import Ranks
 from wsol.maps.cam import OUTPUT_STRIDES
-from wsol.maps.explain import METHODS
+from wsol.maps.explain import LABELS, METHODS
 from wsol.metadata import SPLITS
 
 LEAST_INTERVAL = 1e-4  # the counts of every class take memory in proportion
@@ -19,7 +19,7 @@ CHOICES = {
     "threshold_from": ("auto", "val", "none"),
     "output_stride": OUTPUT_STRIDES,
     "cam": METHODS,
-    "label": ("true", "predicted"),
+    "label": LABELS,
 }
 
 

@@ -45,6 +45,7 @@ class MaskTally:
     def __init__(self, interval: float, classes: int, root: str | Path) -> None:
         self.metric = PxAP(interval)
         self.root = root
+        self._centres: dict[tuple[int, int], npt.NDArray[np.float64]] = {}
         shape = self.metric.counts.shape
         self.counts = empty_counts(classes, {"pixels": shape, "centre": shape})
 
@@ -57,7 +58,9 @@ class MaskTally:
         """
         height, width = score_map.shape
         mask = read_mask(self.root, scored.record.masks, scored.record.ignore, (width, height))
-        centre = self.metric.histograms(centre_gaussian(height, width), mask)
+        if score_map.shape not in self._centres:
+            self._centres[score_map.shape] = centre_gaussian(height, width)
+        centre = self.metric.histograms(self._centres[score_map.shape], mask)
         pixels = self.metric.histograms(score_map, mask)
         return MeasuredMask(scored.without_map(), pixels, centre, not score_map.any())
 

@@ -19,6 +19,7 @@ from matplotlib.patheffects import AbstractPathEffect, Normal, Stroke
 from PIL import Image
 
 from pretrain.files import atomic_path
+from wsol.errors import IOU
 
 Anchor = Literal["lower center", "upper right"]
 
@@ -37,7 +38,6 @@ TRUE_LINE = Look(TRUE_COLOUR, 2.4, "-")
 ESTIMATE_LINE = Look(ESTIMATE_COLOUR, 1.9, (0, (3.5, 1.5)))
 MAP_COLOURS = "inferno"  # lightness rises evenly with the score, so that it reads the same without colour
 STRONGEST = 0.75  # opacity of the highest score; the lowest is transparent
-IOU_THRESHOLD = 50  # in percent: what the pictures call a hit; their boxes are at the score threshold best for it
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,7 @@ class Case:
     @property
     def hit(self) -> bool:
         """Whether the IoU is at least 50 %."""
-        return self.iou >= IOU_THRESHOLD / 100
+        return self.iou >= IOU / 100
 
     @property
     def iou_text(self) -> str:

@@ -13,7 +13,6 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 
 from wsol.draw.cases import (
-    IOU_THRESHOLD,
     MAP_COLOURS,
     STRONGEST,
     Case,
@@ -25,6 +24,7 @@ from wsol.draw.cases import (
     show,
     shrunk,
 )
+from wsol.errors import IOU
 
 LONGEST = 520  # pixels of a panel's longer side
 PANEL = 2.75  # inches of a panel's longer side
@@ -79,7 +79,7 @@ def overlay_figure(case: Case) -> Figure:
     words: dict[str, Any] = {"x": MARGIN / width, "ha": "left", "va": "top", "parse_math": False}
     room = width - 2 * MARGIN
     figure.text(s=fitted(figure, case.title, 10, room, "bold"), y=1 - 0.08 / height, size=10, weight="bold", **words)
-    needed = IOU_THRESHOLD / 100
+    needed = IOU / 100
     verdict = f"{case.iou_text}: " + (f"hit, at least {needed:.2f}" if case.hit else f"miss, below {needed:.2f}")
     line = fitted(figure, f"{verdict}; {case.note}" if case.note else verdict, 8, room)
     figure.text(s=line, y=1 - 0.29 / height, size=8, color=HIT if case.hit else MISS, **words)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pretrain.console import UserError, first_few
@@ -48,17 +48,19 @@ def read_splits(data: str | Path | None, metadata: str | Path | None, split: str
     found = Splits(records, records_from)
     folder = (Path(metadata) if metadata is not None else Path(str(data)) / "metadata") / "val"
     if found.masks:
-        return Splits(records, records_from, None, "PxAP needs no threshold")
-    if split == "val" or threshold_from == "none":
-        return Splits(records, records_from, None, "val itself is evaluated" if split == "val" else "not asked for")
+        return replace(found, why_no_val="PxAP needs no threshold")
+    if split == "val":
+        return replace(found, why_no_val="val itself is evaluated")
+    if threshold_from == "none":
+        return replace(found, why_no_val="not asked for")
     if not folder.is_dir():
         if threshold_from == "val":
             raise UserError(f"{folder}: no such folder, so that no threshold can be chosen on val; see docs/wsol.md")
-        return Splits(records, records_from, None, "there are no metadata of val")
+        return replace(found, why_no_val="there are no metadata of val")
     val, _ = read_split(data, metadata, "val")
     if both := {record.image_id for record in val} & {record.image_id for record in records}:
         raise UserError(
             f"{folder}: {len(both)} of its images are of the split '{split}' too ({first_few(sorted(both))}); "
             "thresholds must be chosen on other images"
         )
-    return Splits(records, records_from, val)
+    return replace(found, val=val)

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from wsol.errors import KINDS
+
 SHOWN_CLASSES = 5  # of the best and of the worst each
 METHODS = {
     "cam": "class activation maps",
@@ -14,7 +16,7 @@ METHODS = {
     "layercam": "LayerCAM",
     "scorecam": "Score-CAM",
 }
-ERRORS = ("correct", "wrong class", "several objects", "part", "more", "other")
+ERRORS = (KINDS[0], "wrong class", *KINDS[1:])
 CLASS_TOO = "right class and right box"
 
 
