@@ -12,6 +12,7 @@ from timm.models import get_pretrained_cfg_value
 from torch import Tensor, nn
 
 from pretrain.backbones.cifar_resnet import CIFAR_RESNETS
+from pretrain.backbones.slim_resnet import SLIM_RESNETS
 from pretrain.console import UserError, did_you_mean
 
 
@@ -25,7 +26,8 @@ def build_backbone(name: str, num_classes: int, **settings: Any) -> nn.Module:
     ask for too.
 
     Args:
-        name: A timm architecture, such as "resnet18", or one of `CIFAR_RESNETS`, for images of 32 and 64 pixels.
+        name: A timm architecture, such as "resnet18", one of `CIFAR_RESNETS`, for images of 32 and 64 pixels, or one of
+            `SLIM_RESNETS`, of fewer channels.
         num_classes: Width of the classification head.
         settings: Passed on to the network, e.g. `drop_path_rate=0.1`; `img_size=64` for those that are built for one
             image size, see `takes_image_size`.
@@ -36,12 +38,13 @@ def build_backbone(name: str, num_classes: int, **settings: Any) -> nn.Module:
     Raises:
         UserError: Nobody knows the name, or the network takes no such setting.
     """
-    if name in CIFAR_RESNETS:
-        build: Callable[..., Any] = CIFAR_RESNETS[name]
+    own = CIFAR_RESNETS | SLIM_RESNETS
+    if name in own:
+        build: Callable[..., Any] = own[name]
     elif timm.is_model(name):
         build = partial(timm.create_model, name)
     else:
-        raise UserError(f"unknown backbone '{name}'{did_you_mean(name, [*CIFAR_RESNETS, *timm.list_models()])}")
+        raise UserError(f"unknown backbone '{name}'{did_you_mean(name, [*own, *timm.list_models()])}")
     try:
         model = build(num_classes=num_classes, **settings)
     except TypeError as error:  # timm asks the network's constructor alone what it takes
