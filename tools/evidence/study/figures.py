@@ -1,0 +1,43 @@
+"""The study's curves: accuracy by steps and by training time, the mean over seeds with its spread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from evidence.study.plan import CONDITIONS, Condition, Source
+from evidence.study.records import Record, values
+from pretrain.plots import COLOURS
+
+
+def draw_curves(records: Sequence[Record], source: Source) -> Figure:
+    """Draw the top-1 accuracy of the methods that are compared on a source, by steps and by seconds of training.
+
+    A line is the mean over the seeds, a band reaches from the lowest to the highest of them.
+    """
+    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    by_step, by_time = figure.subplots(1, 2, sharey=True)
+    for condition in CONDITIONS:
+        own = values(records, source.key, condition.key)
+        if condition.group == "main" and own:
+            curves = np.array([record.curve for record in own])  # (seeds, evaluations, 3): step, seconds, top-1
+            for axes, column in ((by_step, 0), (by_time, 1)):
+                _band(axes, curves[..., column].mean(axis=0), curves[..., 2], condition)
+    by_step.set(xlabel="step", ylabel="top-1 accuracy (%)", title=f"{source.title}: equal steps")
+    by_time.set(xlabel="training time (s)", title="equal time")
+    for axes in (by_step, by_time):
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    handles, labels = by_step.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=8)
+    return figure
+
+
+def _band(axes: Any, x: Any, top1: Any, condition: Condition) -> None:
+    fast = condition.key == "automix_fast"
+    colour, style = COLOURS[condition.method], "--" if fast else "-"
+    axes.plot(x, top1.mean(axis=0), style, color=colour, lw=1.5, label=condition.title)
+    axes.fill_between(x, top1.min(axis=0), top1.max(axis=0), color=colour, alpha=0.15, lw=0)

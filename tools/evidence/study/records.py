@@ -1,0 +1,154 @@
+"""What a filled cell leaves: one small file with everything that the tables and curves are made from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from evidence.stages import ROOT, Stage, fingerprints
+from evidence.study.plan import BY_KEY, SOURCES, WORK, Cell, stages
+from pretrain.console import UserError
+from pretrain.files import read_json, write_json
+from pretrain.training.logbook import read_log
+
+RECORDS = WORK / "records"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One cell's results; accuracies, errors and AP in percent.
+
+    Attributes:
+        source, condition, seed: The cell.
+        fingerprint: Of its commands and their configs.
+        commands: What filled it, in order.
+        date: When its last command ended, UTC.
+        environment: Of the training.
+        branch: The network that is the result: "teacher" or "model".
+        steps, train_seconds: Of the training; the seconds hold evaluations no more than the log's `elapsed` does.
+        accuracy: Of every network, medians of the last tenth of the epochs.
+        curve: [step, seconds, top-1] of the result at each evaluation.
+        last: Means of the losses and measures in the log's last line.
+        evaluation: evaluation.json without what says where it was made.
+        wsol, detection: Figures by name; None for a source without boxes.
+        seconds: Of each command.
+    """
+
+    source: str
+    condition: str
+    seed: int
+    fingerprint: str
+    commands: list[str]
+    date: str
+    environment: dict[str, str]
+    branch: str
+    steps: int
+    train_seconds: float
+    accuracy: dict[str, float]
+    curve: list[list[float]]
+    last: dict[str, float]
+    evaluation: dict[str, Any]
+    wsol: dict[str, Any] | None = None
+    detection: dict[str, float] | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Of its file, without the ending."""
+        return f"{self.source}-{self.condition}-{self.seed}"
+
+    @property
+    def top1(self) -> float:
+        """Top-1 accuracy of the result."""
+        return self.accuracy[f"{self.branch}_top1"]
+
+
+def fingerprint_of(cell: Cell) -> str:
+    """Return the digest of the cell's commands and of the configs that they name."""
+    found = fingerprints(stages(cell))
+    return hashlib.sha256("".join(found.values()).encode()).hexdigest()[:16]
+
+
+def write_record(cell: Cell) -> Record:
+    """Gather what the cell's commands left and write it as one file, atomically."""
+    folder, run = ROOT / cell.folder, ROOT / cell.run
+    result, log = read_json(run / "result.json"), read_log(run)
+    key = f"{result['branch']}_top1"
+    done = stages(cell)
+    evaluation = read_json(folder / "evaluation/evaluation.json")
+    record = Record(
+        source=cell.source.key,
+        condition=cell.condition.key,
+        seed=cell.seed,
+        fingerprint=fingerprint_of(cell),
+        commands=[shlex.join(stage.command) for stage in done],
+        date=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M"),
+        environment=result["environment"],
+        branch=result["branch"],
+        steps=result["steps"],
+        train_seconds=round(result["train_seconds"], 1),
+        accuracy=result["accuracy"],
+        curve=[[entry["step"], round(entry["elapsed"], 1), entry[key]] for entry in log if key in entry],
+        last=[{k: v for k, v in entry.items() if k not in ("step", "lr")} for entry in log if "total" in entry][-1],
+        evaluation={k: v for k, v in evaluation.items() if k not in ("checkpoint", "data")},
+        wsol=_localisation(folder) if cell.source.scenes else None,
+        detection=_detection(folder) if cell.source.scenes else None,
+        seconds={stage.name: _seconds(stage, folder) for stage in done[1:]},
+    )
+    write_json(ROOT / RECORDS / f"{record.name}.json", asdict(record))
+    return record
+
+
+def read_records(folder: Path) -> list[Record]:
+    """Read every record of a folder, in the order of the plan; those of cells that the plan has no more are an error.
+
+    Raises:
+        UserError: A file is no record, or of a cell that is not in the plan.
+    """
+    found = [_read(path) for path in sorted(folder.glob("*.json"))]
+    sources, conditions = [source.key for source in SOURCES], list(BY_KEY)
+    return sorted(found, key=lambda r: (sources.index(r.source), conditions.index(r.condition), r.seed))
+
+
+def values(records: Iterable[Record], source: str, condition: str) -> list[Record]:
+    """Return the records of a source and a condition, by seeds."""
+    return [record for record in records if (record.source, record.condition) == (source, condition)]
+
+
+def _read(path: Path) -> Record:
+    try:
+        record = Record(**read_json(path))
+    except TypeError as error:
+        raise UserError(f"{path}: not a record of the study ({error}); remove it") from error
+    if record.source not in [source.key for source in SOURCES] or record.condition not in BY_KEY:
+        raise UserError(f"{path}: the study has no such cell any more; remove it")
+    return record
+
+
+def _localisation(folder: Path) -> dict[str, Any]:
+    found = read_json(folder / "wsol/wsol.json")
+    return {
+        "max_box_acc_v2": found["max_box_acc_v2"]["mean"],
+        "centre": found["centre_baseline"]["mean"],
+        "images": found["images"],
+    }
+
+
+def _detection(folder: Path) -> dict[str, float]:
+    found = read_json(folder / "detection/results.json")
+    return {name: found[name] for name in ("AP", "AP50", "AP75")}
+
+
+def _seconds(stage: Stage, folder: Path) -> float:
+    return round(float(read_json(folder / "stages" / f"{stage.name}.json")["seconds"]), 1)
+
+
+def dumps(records: Iterable[Record]) -> str:
+    """Return records as JSON lines."""
+    return "".join(json.dumps(asdict(record)) + "\n" for record in records)

@@ -1,0 +1,145 @@
+"""The study's tables, in Markdown: means and sample standard deviations over seeds, with the tests that go with them."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from evidence.study.plan import CONDITIONS, SEEDS, SOURCES, Condition, Source
+from evidence.study.records import Record, values
+from transfer.summarize.statistics import LEVEL, holm, welch
+
+Figure = Callable[[Record], float | None]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: its heading, the record's figure, and whether more is better."""
+
+    heading: str
+    figure: Figure
+    higher: bool = True
+
+
+def _mixed(policy: str, key: str) -> Figure:
+    return lambda record: record.evaluation["mixed"].get(policy, {}).get(key)
+
+
+ALL = (
+    Column("top-1", lambda r: r.top1),
+    Column("ECE", lambda r: r.evaluation["ece"], higher=False),
+    Column("FGSM error", lambda r: r.evaluation["fgsm_error"], higher=False),
+    Column("MixUp mixes, both found", _mixed("mixup", "mixed_acc2")),
+    Column("CutMix mixes, both found", _mixed("cutmix", "mixed_acc2")),
+)
+WITH_BOXES = (
+    Column("MaxBoxAccV2", lambda r: r.wsol and r.wsol["max_box_acc_v2"]),
+    Column("AP50", lambda r: r.detection and r.detection["AP50"]),
+)
+PAPER_9 = {"random_grids": 64.40, "cross_attention": 66.87, "lam_embedding": 67.15, "automix": 67.33}
+PAPER_10 = {
+    "mixup": 63.39,
+    "mixup_mp": 66.02,
+    "mixup_mp_ce": 66.10,
+    "cutmix": 64.40,
+    "cutmix_mp": 65.72,
+    "cutmix_mp_ce": 65.05,
+    "no_momentum": 64.84,
+    "momentum_zero": 67.05,
+    "no_ce": 67.19,
+    "automix": 67.33,
+}
+
+
+def summary(figures: Sequence[float | None]) -> str:
+    """Return "mean ± sample standard deviation", the mean alone of one figure, and a dash of none."""
+    known = [figure for figure in figures if figure is not None]
+    if not known:
+        return "–"
+    if len(known) == 1:
+        return f"{known[0]:.1f}"
+    return f"{statistics.mean(known):.1f} ± {statistics.stdev(known):.1f}"
+
+
+def main_table(records: Sequence[Record], source: Source) -> str:
+    """Return every measure of the methods that are compared on a source."""
+    columns = ALL + (WITH_BOXES if source.scenes else ())
+    headings = ["method", "seeds", *(column.heading for column in columns), "training s", "× vanilla"]
+    base = _mean_seconds(values(records, source.key, "vanilla"))
+    rows = []
+    for condition in CONDITIONS:
+        own = values(records, source.key, condition.key)
+        if condition.group == "main" and own:
+            seconds = _mean_seconds(own)
+            ratio = f"{seconds / base:.1f}" if base and seconds else "–"
+            cells = [summary([column.figure(record) for record in own]) for column in columns]
+            rows.append([condition.title, _seeds(own), *cells, f"{seconds:.0f}", ratio])
+    return _markdown(headings, rows)
+
+
+def test_table(records: Sequence[Record], source: Source) -> str:
+    """Return AutoMix against each of the other methods in top-1: difference, interval, p, and Holm's p."""
+    ours = [record.top1 for record in values(records, source.key, "automix")]
+    found = []
+    for condition in CONDITIONS:
+        theirs = [record.top1 for record in values(records, source.key, condition.key)]
+        spread = len(set(ours)) > 1 or len(set(theirs)) > 1
+        if condition.key != "automix" and len(ours) > 1 and len(theirs) > 1 and spread:
+            found.append((condition, welch(ours, theirs)))
+    corrected = holm([test.p for _, test in found])
+    rows = [
+        [
+            condition.title,
+            f"{test.difference:+.1f}",
+            f"{test.low:+.1f} to {test.high:+.1f}",
+            f"{test.p:.3f}",
+            f"{p:.3f}",
+            ("higher" if test.difference > 0 else "lower") if p < LEVEL else "no difference shown",
+        ]
+        for (condition, test), p in zip(found, corrected, strict=True)
+    ]
+    return _markdown(["AutoMix against", "difference", "95 % interval", "p", "Holm's p", "AutoMix is"], rows)
+
+
+def ablation_table(records: Sequence[Record], paper: dict[str, float], group: str) -> str:
+    """Return the top-1 accuracy of an ablation on every source, beside the paper's on Tiny-ImageNet, ResNet-18."""
+    rows = []
+    for key in paper:
+        condition = next(c for c in CONDITIONS if c.key == key)
+        own = [values(records, source.key, key) for source in SOURCES]
+        if any(own):
+            cells = [f"{summary([r.top1 for r in of_source])} ({_seeds(of_source)})" for of_source in own]
+            rows.append([_row_title(condition, group), f"{paper[key]:.2f}", *cells])
+    return _markdown(["", "paper: Tiny, R-18", *(source.title for source in SOURCES)], rows)
+
+
+def networks_table(records: Sequence[Record], source: Source) -> str:
+    """Return teacher and student side by side, where a method has both, and how well the masks keep to lambda."""
+    rows = []
+    for condition in CONDITIONS:
+        own = values(records, source.key, condition.key)
+        if own and "student_top1" in own[0].accuracy:
+            both = [summary([r.accuracy[f"{name}_top1"] for r in own]) for name in ("teacher", "student")]
+            errors = [100 * r.last["lam_error"] for r in own if "lam_error" in r.last]
+            rows.append([condition.title, _seeds(own), *both, summary(errors)])
+    return _markdown(["method", "seeds", "teacher", "student", "abs(λ − mask mean), %"], rows)
+
+
+def _row_title(condition: Condition, group: str) -> str:
+    if condition.key == "automix":
+        return "+ l_λ: AutoMix" if group == "9" else "Mix Block + MP + CE: AutoMix"
+    return condition.title
+
+
+def _mean_seconds(records: Sequence[Record]) -> float:
+    return statistics.mean([record.train_seconds for record in records]) if records else 0.0
+
+
+def _seeds(records: Sequence[Record]) -> str:
+    return f"{len(records)}" if len(records) == len(SEEDS) else f"{len(records)} of {len(SEEDS)}"
+
+
+def _markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [headings, ["---" if number == 0 else "---:" for number in range(len(headings))], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
