@@ -26,15 +26,13 @@ data = dict(
 )
 backbone = dict(name="slim_resnet18")
 method = dict(name="vanilla")
-momentum = dict(momentum=0.98, momentum_end=0.998)
 methods = dict(
     mixup=dict(alpha=1.0),
     cutmix=dict(alpha=1.0),
     resizemix=dict(alpha=1.0),
     puzzlemix=dict(alpha=1.0),
-    automix=dict(gamma=1.0, **momentum),
-    random_grids=dict(alpha=2.0, grid=4, one_hot_ce=True, **momentum),
+    automix=dict(gamma=1.0, momentum=0.98, momentum_end=0.998),
+    random_grids=dict(alpha=2.0, grid=4),
 )
-del momentum
 optim = dict(name="momentum", lr=0.05, weight_decay=5e-4, warmup_epochs=3, epochs=100)
 run = dict(seed=0, log_every=50, channels_last=True, evaluate_every=2, inspect_every=20, checkpoint_every=10)

@@ -18,6 +18,7 @@ from pretrain.training.optim import Schedule, build_optimizer
 from pretrain.training.settings import Settings, load_settings, methods_of
 
 CLASSES = 10
+STUDIES = tuple(CONFIGS / "study" / f"{name}.py" for name in ("scenes", "digits"))
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,16 @@ class Built:
 
 def config_files() -> list[Path]:
     """Return every config of pretraining, but for the bases that others inherit from."""
-    found = [CONFIGS / "quickstart" / "pretrain.py", *sorted((CONFIGS / "pretrain").glob("*/*.py"))]
+    found = [CONFIGS / "quickstart" / "pretrain.py", *STUDIES, *sorted((CONFIGS / "pretrain").glob("*/*.py"))]
     return [path for path in found if not path.stem.startswith("base")]
 
 
 def check_all(paths: list[Path]) -> Iterator[Built]:
-    """Build each config: by every method that it has settings for where it is a column of a table, else by its own."""
-    columns = {cell.path for cell in cells()}
+    """Build each config: by every method that it has settings for where it compares methods, else by its own.
+
+    Those that compare are the columns of the tables and the studies.
+    """
+    columns = {*(cell.path for cell in cells()), *STUDIES}
     for path in paths:
         for method in methods_of(path)[: None if path in columns else 1]:
             yield check(path, method)

@@ -30,7 +30,7 @@ class Condition:
     key: str
     title: str
     method: str
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict, hash=False)
     group: str = "main"
     paper: str = ""
     needs: str = ""
@@ -53,7 +53,9 @@ CONDITIONS = (
     Condition("puzzlemix", "PuzzleMix", "puzzlemix"),
     Condition("automix", "AutoMix", "automix"),
     Condition("automix_fast", "AutoMix, fast", "automix", {"method.preset": "fast"}, needs="automix"),
-    Condition("random_grids", "random grids", "random_grids", group="9", paper="(random grids)"),
+    Condition(
+        "random_grids", "random grids", "random_grids", {**MOMENTUM, **WITH_CE}, group="9", paper="(random grids)"
+    ),
     Condition(
         "cross_attention",
         "cross-attention",
@@ -150,9 +152,9 @@ class Cell:
         return self.run / "export" / ("teacher" if self.condition.has_teacher else "model")
 
     @property
-    def needs(self) -> str:
-        """Name of the cell that has to be done before; empty: none."""
-        return f"{self.source.key}-{self.condition.needs}-{self.seed}" if self.condition.needs else ""
+    def needed(self) -> Cell | None:
+        """The cell whose Mix Block is read, where there is one."""
+        return Cell(self.source, BY_KEY[self.condition.needs], self.seed) if self.condition.needs else None
 
 
 def cells(quick: bool = False) -> list[Cell]:
@@ -185,9 +187,8 @@ def _stages(cell: Cell) -> Iterator[Stage]:
     command, makes = source.prepare
     yield Stage("data", f"{source.title}: data", command, makes)
     options = {**condition.options, "run.seed": cell.seed}
-    if condition.needs:
-        other = Cell(source, BY_KEY[condition.needs], cell.seed)
-        options["method.trained_mix_block"] = str(other.run / "export/mix_block.safetensors")
+    if cell.needed:
+        options["method.trained_mix_block"] = str(cell.needed.run / "export/mix_block.safetensors")
     yield Stage(
         "train",
         "training",
@@ -220,7 +221,7 @@ def _stages(cell: Cell) -> Iterator[Stage]:
         "conversion with proof",
         ("python", "tools/convert_to_mmdet.py", f"{cell.network}.safetensors", str(folder / "mmdet.pth"))
         + ("--head", "fpn"),
-        folder / "mmdet.json",
+        folder / "mmdet.pth",
         ("train",),
     )
     yield Stage(

@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import sys
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from pathlib import Path
 from types import FrameType
 
 from evidence.stages import ROOT, Stage, do, fingerprints, is_done
 from evidence.study.plan import WORK, Cell, stages
-from evidence.study.records import RECORDS, write_record
+from evidence.study.records import RECORDS, fingerprint_of, write_record
 from pretrain.console import INTERRUPTED, UserError, tell
+from pretrain.files import read_json
 
-LARGE = ("checkpoint*", "last*", "mmdet.pth", "detection/*.pth", "*/checkpoints")  # what no later step reads
+LARGE = ("state*.pth", "mmdet.pth", "detection/*.pth")  # what nobody reads once the cell is filled
 
 
 def fill(cells: list[Cell], jobs: int) -> int:
@@ -37,29 +36,34 @@ def fill(cells: list[Cell], jobs: int) -> int:
     if done := len(cells) - len(todo):
         tell(f"{done} of {len(cells)} cells are filled already")
     _prepare(todo)
-    started, failed, running = time.monotonic(), 0, dict[Future[float], Cell]()
+    total, started, filled = len(todo), time.monotonic(), 0
+    running: dict[Future[float], Cell] = {}
     previous = signal.signal(signal.SIGTERM, _interrupt)
     with ThreadPoolExecutor(jobs) as pool:
         try:
             while todo or running:
-                while todo and len(running) < jobs and (ready := _next(todo, running)) is not None:
-                    todo.remove(ready)
-                    running[pool.submit(_fill, ready)] = ready
-                finished, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    cell = running.pop(future)
-                    failed += not _report(cell, future, len(todo) + len(running), time.monotonic() - started)
+                while len(running) < jobs and (cell := _next(todo)):
+                    todo.remove(cell)
+                    running[pool.submit(_fill, cell)] = cell
+                if not running:  # what is left waits for cells that failed or were not asked for
+                    break
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    filled += _report(running.pop(future), future, len(todo) + len(running), started)
         except KeyboardInterrupt:
             tell("stopping; the commands under way save their state")
             raise SystemExit(INTERRUPTED) from None
         finally:
             signal.signal(signal.SIGTERM, previous)
-    return failed
+    for cell in todo:
+        assert cell.needed is not None
+        tell(f"{cell.name}: left out, since it needs {cell.needed.name}, which is not filled")
+    return total - filled
 
 
 def is_filled(cell: Cell) -> bool:
-    """Return whether the cell has a record."""
-    return (ROOT / RECORDS / f"{cell.name}.json").is_file()
+    """Return whether the cell has a record of the commands and configs that there are now."""
+    path = ROOT / RECORDS / f"{cell.name}.json"
+    return path.is_file() and read_json(path)["fingerprint"] == fingerprint_of(cell)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -77,13 +81,9 @@ def _prepare(cells: list[Cell]) -> None:
             do(stage, records, prints[stage.name])
 
 
-def _next(todo: list[Cell], running: dict[Future[float], Cell]) -> Cell | None:
-    """Return the first cell whose needs are filled; None where it has to wait for one that runs."""
-    waiting = {cell.name for cell in [*todo, *running.values()]}
-    ready = next((cell for cell in todo if cell.needs not in waiting), None)
-    if ready is None and not running:
-        raise UserError(f"{todo[0].name}: needs {todo[0].needs}, which failed")
-    return ready
+def _next(todo: list[Cell]) -> Cell | None:
+    """Return the first cell whose needs are filled; None where there is none."""
+    return next((cell for cell in todo if cell.needed is None or is_filled(cell.needed)), None)
 
 
 def _fill(cell: Cell) -> float:
@@ -107,15 +107,12 @@ def _fill(cell: Cell) -> float:
     return time.monotonic() - started
 
 
-def _report(cell: Cell, future: Future[float], left: int, elapsed: float) -> bool:
+def _report(cell: Cell, future: Future[float], left: int, started: float) -> bool:
+    """Say how a cell ended, and return whether it is filled."""
     try:
-        tell(f"{cell.name}: {future.result():.0f} s; {left} cells left, {elapsed / 60:.0f} min so far")
+        minutes = (time.monotonic() - started) / 60
+        tell(f"{cell.name}: {future.result():.0f} s; {left} cells left, {minutes:.0f} min so far")
         return True
     except UserError as error:
-        print(f"{cell.name}: {error}", file=sys.stderr)
+        tell(f"{cell.name}: {error}")
         return False
-
-
-def folder_of(cell: Cell) -> Path:
-    """Return where the cell's results lie."""
-    return ROOT / cell.folder
