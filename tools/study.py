@@ -27,7 +27,8 @@ def main() -> int:
     parser.add_argument("--only", metavar="WORD", nargs="+", help="cells whose name has these words, e.g. scenes mixup")
     parser.add_argument("--list", action="store_true", help="print the commands and stop")
     parser.add_argument("--report", action="store_true", help="write tables and curves from the records and stop")
-    parser.add_argument("--records", type=Path, metavar="DIR", help="read the records there, for --report")
+    parser.add_argument("--records", type=Path, metavar="PATH", help="for --report: a folder or file of records")
+    parser.add_argument("--page", type=Path, metavar="FILE.md", help="for --report: also fill the tables of this page")
     parser.add_argument("--prepare", action="store_true", help="write the picture scenes and stop")
     arguments = parser.parse_args()
 
@@ -49,7 +50,7 @@ def main() -> int:
         failed = fill(cells, arguments.jobs)
     from evidence.study.report import write_report
 
-    write_report(arguments.records)
+    write_report(arguments.records, arguments.page)
     return 1 if failed else 0
 
 

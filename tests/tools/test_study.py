@@ -152,7 +152,7 @@ def _record(condition, seed, top1, seconds=10.0, source="digits", **evaluation):
     if branch == "teacher":
         accuracy["student_top1"] = top1 - 1
     return records.Record(
-        *(source, condition, seed, "0" * 16, ["train"], "2026-11-27 10:00", {}, branch, 1000, seconds, accuracy),
+        *(source, condition, seed, "0" * 16, "2026-11-27 10:00", {}, branch, 1000, seconds, accuracy),
         curve=[[10, 1.0, top1]],
         last={"total": 1.0, "lam_error": 0.125},
         evaluation=measured,
@@ -194,6 +194,11 @@ def test_records_come_back_as_they_were_written_and_odd_ones_are_named(tmp_path)
     record = _record("automix", 2, 96.0)
     chain.write_json(tmp_path / f"{record.name}.json", records.asdict(record))
     assert records.read_records(tmp_path) == [record]
+    lines = tmp_path / "records.jsonl"
+    lines.write_text(records.dumps([replace(record, seed=1), record, _record("vanilla", 0, 90.0)]))
+    assert [r.name for r in records.read_records(lines)] == [
+        *("digits-vanilla-0", "digits-automix-1", "digits-automix-2")
+    ]
     chain.write_json(tmp_path / "odd.json", {"source": "digits"})
     with pytest.raises(UserError, match=r"odd\.json: not a record of the study"):
         records.read_records(tmp_path)

@@ -1,13 +1,16 @@
 """Stages of a chain: the commands a user would type, each done once and remembered.
 
-A stage is done while its command, the configs it names and the stages it needs are the same.
+A stage is done while its command, the configs it names and the stages it needs are the same. Of a config its values
+count, and those of the configs it inherits from; notes and comments in Python files do not.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -52,7 +55,7 @@ def fingerprints(stages: Sequence[Stage]) -> dict[str, str]:
         configs = [ROOT / word for word in stage.command if word.startswith("configs/")]
         parts = [
             stage.command,
-            [hashlib.sha256(path.read_bytes()).hexdigest() for path in configs if path.is_file()],
+            [part for path in configs if path.is_file() for part in _contents(path)],
             [found[name] for name in stage.needs],
         ]
         found[stage.name] = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
@@ -117,6 +120,23 @@ def run(stages: Sequence[Stage], records: Path) -> None:
         console.print(f"$ {shlex.join(stage.command)}", style="cyan", markup=False, soft_wrap=True)
         seconds = do(stage, records, prints[stage.name])
         console.print(f"{stage.title}: {seconds:.0f} s", style="green", markup=False)
+
+
+def _contents(path: Path) -> list[str]:
+    """Return what counts of a config and of those that it inherits from: mmengine's `_base_`, Detectron2's `_BASE_`."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".py":
+        bases = re.findall(r"""^_BASE_:\s*["']?([^"'\s]+)""", text, re.MULTILINE)
+        return [text, *(part for base in bases for part in _contents(path.parent / base))]
+    module = ast.parse(text)
+    bases = []
+    for node in module.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_base_":
+            found = ast.literal_eval(node.value)
+            bases = [found] if isinstance(found, str) else list(found)
+    if ast.get_docstring(module) is not None:
+        module.body = module.body[1:]
+    return [ast.unparse(module), *(part for base in bases for part in _contents(path.parent / base))]
 
 
 def _before(stage: Stage, records: Path) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
@@ -27,7 +26,6 @@ class Record:
     Attributes:
         source, condition, seed: The cell.
         fingerprint: Of its commands and their configs.
-        commands: What filled it, in order.
         date: When its last command ended, UTC.
         environment: Of the training.
         branch: The network that is the result: "teacher" or "model".
@@ -44,7 +42,6 @@ class Record:
     condition: str
     seed: int
     fingerprint: str
-    commands: list[str]
     date: str
     environment: dict[str, str]
     branch: str
@@ -87,14 +84,13 @@ def write_record(cell: Cell) -> Record:
         condition=cell.condition.key,
         seed=cell.seed,
         fingerprint=fingerprint_of(cell),
-        commands=[shlex.join(stage.command) for stage in done],
         date=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M"),
         environment=result["environment"],
         branch=result["branch"],
         steps=result["steps"],
         train_seconds=round(result["train_seconds"], 1),
         accuracy=result["accuracy"],
-        curve=[[entry["step"], round(entry["elapsed"], 1), entry[key]] for entry in log if key in entry],
+        curve=[[entry["step"], round(entry["elapsed"], 1), round(entry[key], 3)] for entry in log if key in entry],
         last=[{k: v for k, v in entry.items() if k not in ("step", "lr")} for entry in log if "total" in entry][-1],
         evaluation={k: v for k, v in evaluation.items() if k not in ("checkpoint", "data")},
         wsol=_localisation(folder) if cell.source.scenes else None,
@@ -105,13 +101,22 @@ def write_record(cell: Cell) -> Record:
     return record
 
 
-def read_records(folder: Path) -> list[Record]:
-    """Read every record of a folder, in the order of the plan; those of cells that the plan has no more are an error.
+def read_records(where: Path) -> list[Record]:
+    """Read records, in the order of the plan.
+
+    Args:
+        where: The folder that the study leaves them in, or a file of JSON lines, as `dumps` makes it.
 
     Raises:
-        UserError: A file is no record, or of a cell that is not in the plan.
+        UserError: There is no such thing, something in it is no record, or a record is of a cell that the plan has not.
     """
-    found = [_read(path) for path in sorted(folder.glob("*.json"))]
+    if where.is_file():
+        lines = where.read_text(encoding="utf-8").splitlines()
+        found = [_record(json.loads(line), f"{where}, line {number}") for number, line in enumerate(lines, start=1)]
+    else:
+        found = [_record(read_json(path), str(path)) for path in sorted(where.glob("*.json"))]
+    if not found:
+        raise UserError(f"{where}: no records of the study there; run `make study-quick` or `make study`")
     sources, conditions = [source.key for source in SOURCES], list(BY_KEY)
     return sorted(found, key=lambda r: (sources.index(r.source), conditions.index(r.condition), r.seed))
 
@@ -121,13 +126,13 @@ def values(records: Iterable[Record], source: str, condition: str) -> list[Recor
     return [record for record in records if (record.source, record.condition) == (source, condition)]
 
 
-def _read(path: Path) -> Record:
+def _record(content: Any, where: str) -> Record:
     try:
-        record = Record(**read_json(path))
+        record = Record(**content)
     except TypeError as error:
-        raise UserError(f"{path}: not a record of the study ({error}); remove it") from error
+        raise UserError(f"{where}: not a record of the study ({error}); remove it") from error
     if record.source not in [source.key for source in SOURCES] or record.condition not in BY_KEY:
-        raise UserError(f"{path}: the study has no such cell any more; remove it")
+        raise UserError(f"{where}: the study has no such cell any more; remove it")
     return record
 
 

@@ -24,28 +24,29 @@ from pretrain.files import atomic_path, write_text
 BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def write_report(folder: Path | None = None) -> None:
+def write_report(source: Path | None = None, page: Path | None = None) -> None:
     """Write WORK/study.md, WORK/records.jsonl and the curves from the records, and print the tables.
 
     Args:
-        folder: Of the records; None: where the study leaves them.
+        source: Folder or file of the records, see `read_records`; None: where the study leaves them.
+        page: A page whose blocks are filled with the tables, such as docs/study.md; None: none.
 
     Raises:
         UserError: There are no records.
     """
-    records = read_records(folder or ROOT / RECORDS)
-    if not records:
-        raise UserError(f"{folder or RECORDS}: no records of the study there; run `make study-quick` or `make study`")
+    records = read_records(source or ROOT / RECORDS)
     work = ROOT / WORK
     blocks = tables(records)
     text = "\n\n".join(f"## {name}\n\n{table}" for name, table in blocks.items())
     filled = f"{len(records)} of {len(cells())} cells are filled."
     write_text(work / "study.md", f"# Study\n\n{filled}\n\n{text}\n")
     write_text(work / "records.jsonl", dumps(records))
-    for source in SOURCES:
-        if any(record.source == source.key for record in records):
-            with atomic_path(work / f"curves_{source.key}.png") as temporary:
-                draw_curves(records, source).savefig(temporary, dpi=110)
+    for images in SOURCES:
+        if any(record.source == images.key for record in records):
+            with atomic_path(work / f"curves_{images.key}.png") as temporary:
+                draw_curves(records, images).savefig(temporary, dpi=110)
+    if page is not None:
+        write_text(page, fill_blocks(page.read_text(encoding="utf-8"), blocks))
     print(f"{text}\n\n{filled} {WORK / 'study.md'}, {WORK / 'records.jsonl'}, {WORK}/curves_*.png")
 
 

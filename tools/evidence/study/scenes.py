@@ -13,7 +13,7 @@ CLASSES = SceneStyle(
 )
 SETTINGS = DemoSettings(
     classes=50,
-    train_images=20,
+    train_images=16,
     val_images=20,
     cub_test=15,
     classification_style=CLASSES,
