@@ -111,7 +111,7 @@ SOURCES = (
         "scenes",
         "Picture scenes",
         "configs/study/scenes.py",
-        (("python", "tools/study.py", "--prepare", str(WORK / "data/scenes")), WORK / "data/scenes/complete.json"),
+        (("python", "tools/study.py", "--prepare"), WORK / "data/scenes/complete.json"),
         scenes=True,
     ),
     Source(
