@@ -1,7 +1,12 @@
 """The study: its cells are commands that exist, compare equal steps, and are filled in order; its tables are right."""
 
+import os
 import shlex
+import signal
+import subprocess
+import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,8 +38,10 @@ def test_every_condition_trains_as_long_on_as_many_images(source):
     seen = {}
     for condition in plan.CONDITIONS:
         s = _settings(plan.Cell(source, condition, 1))
-        seen[condition.key] = (s.optim, s.data, s.backbone, replace(s.run, seed=0))
-        assert s.run.seed == 1
+        epochs = s.optim.epochs // condition.passes
+        seen[condition.key] = (replace(s.optim, epochs=epochs), s.data, s.backbone, replace(s.run, seed=0))
+        assert (s.run.seed, epochs) == (1, source.epochs)
+        assert (condition.passes > 1) == (condition.group == "time")
     assert len({repr(value) for value in seen.values()}) == 1
 
 
@@ -75,7 +82,7 @@ def test_the_ablations_are_the_papers():
 
 def test_the_quick_part_is_a_part_of_the_whole_and_needs_nothing_outside():
     whole, quick = plan.cells(), plan.cells(quick=True)
-    assert len(whole) == len(set(whole)) == 2 * 17 * 3
+    assert len(whole) == len(set(whole)) == 2 * 19 * 3
     assert set(quick) < set(whole)
     names = {cell.name for cell in quick}
     assert all(cell.needed is None or cell.needed.name in names for cell in quick)
@@ -218,3 +225,43 @@ def test_a_page_has_its_blocks_filled_and_keeps_the_rest():
     assert report.fill_blocks(filled, {"digits": "NEW", "table-9": "NINE"}) == filled
     with pytest.raises(UserError, match="a block 'table-9'; there are tables for digits"):
         report.fill_blocks(page, {"digits": "NEW"})
+
+
+@pytest.mark.parametrize(("number", "whole_group"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
+def test_a_signal_ends_what_is_under_way_and_starts_nothing_more(tmp_path, number, whole_group):
+    """Ctrl-C reaches the group of a terminal, SIGTERM this process alone; the commands hear of both."""
+    code = f"""
+import pathlib, signal, sys, time
+def clean(*_):
+    pathlib.Path({str(tmp_path / "cleaned")!r}).touch()
+    sys.exit(130)
+signal.signal(signal.SIGINT, clean)
+signal.signal(signal.SIGTERM, clean)
+pathlib.Path({str(tmp_path / "begun")!r}).touch()
+time.sleep(60)
+"""
+    driver = f"""
+import pathlib, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job is started with SIGINT ignored
+sys.path.insert(0, {str(ROOT / "tools")!r})
+from evidence import stages as chain
+from evidence.study import plan, runner
+runner.ROOT = chain.ROOT = pathlib.Path({str(tmp_path)!r})
+runner.is_filled = lambda cell: False
+data = chain.Stage("data", "data", ("python", "-c", "open('data', 'w')"), pathlib.Path("data"))
+train = chain.Stage("train", "train", ("python", "-c", {code!r}), pathlib.Path("none"))
+runner.stages = lambda cell: [data, train]
+runner.fill([plan.Cell(plan.SOURCES[1], plan.BY_KEY[key], 0) for key in ("vanilla", "mixup", "cutmix")], jobs=1)
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", driver], start_new_session=True, stderr=subprocess.PIPE, text=True
+    )
+    while not (tmp_path / "begun").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    (os.killpg if whole_group else os.kill)(process.pid, number)
+    told = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert (tmp_path / "cleaned").exists()
+    assert "stopping: the commands under way save their state" in told
+    assert not (tmp_path / "work_dirs/study/digits/mixup").exists()

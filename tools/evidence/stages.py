@@ -27,6 +27,7 @@ from pretrain.console import INTERRUPTED, UserError
 from pretrain.files import read_json, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
+_running: set[subprocess.Popen[bytes]] = set()
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,12 @@ def run(stages: Sequence[Stage], records: Path) -> None:
         console.print(f"{stage.title}: {seconds:.0f} s", style="green", markup=False)
 
 
+def terminate() -> None:
+    """Ask the commands under way, which other threads wait for, to save their state and end."""
+    for process in tuple(_running):
+        process.terminate()
+
+
 def _contents(path: Path) -> list[str]:
     """Return what counts of a config and of those that it inherits from: mmengine's `_base_`, Detectron2's `_BASE_`."""
     text = path.read_text(encoding="utf-8")
@@ -153,9 +160,11 @@ def _call(command: tuple[str, ...], output: IO[str] | None) -> int:
     words = [sys.executable if word == "python" else word for word in command]
     environment = {**os.environ, "PYTHON": sys.executable}
     with subprocess.Popen(words, cwd=ROOT, env=environment, stdout=output, stderr=output) as process:
+        _running.add(process)
         while True:
             try:
                 status = process.wait()
             except KeyboardInterrupt:
                 continue
+            _running.discard(process)
             return INTERRUPTED if status == -signal.SIGINT else status  # -SIGINT: stopped before it could answer

@@ -2,44 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import shlex
-import signal
-import subprocess
-import sys
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
+from evidence.stages import Stage
 
-from pretrain.console import INTERRUPTED, UserError
-from pretrain.files import read_json, write_json
-
-ROOT = Path(__file__).resolve().parents[2]
 WORK = Path("work_dirs/quickstart")  # where the configs of configs/quickstart look for the data
 DRAW = ("--draw", "6", "--draw-threshold", "0.2")  # detectors of three passes over the data are not sure of much
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One command.
-
-    Attributes:
-        name: Of its record under stages/.
-        title: What it does, for people.
-        command: Its words; "python" stands for this interpreter. Paths are relative to the repository.
-        makes: The file that is there when the command has succeeded.
-        needs: Names of the stages whose output it reads.
-    """
-
-    name: str
-    title: str
-    command: tuple[str, ...]
-    makes: Path
-    needs: tuple[str, ...] = ()
 
 
 def plan() -> list[Stage]:
@@ -115,66 +83,3 @@ def plan() -> list[Stage]:
             )
         )
     return stages
-
-
-def run(stages: list[Stage], records: Path) -> None:
-    """Run every stage that is not done yet; a stage is done while its command, configs and inputs are the same.
-
-    A stage that was stopped goes on where it was, and its seconds count over all sittings.
-
-    Raises:
-        UserError: A command failed; what was done before it is kept.
-        SystemExit: Ctrl-C, status 130; likewise. The command has said so itself.
-    """
-    console = Console(stderr=True, highlight=False)
-    fingerprints: dict[str, str] = {}
-    for number, stage in enumerate(stages, start=1):
-        fingerprint = fingerprints[stage.name] = _fingerprint(stage, fingerprints)
-        heading = f"[{number}/{len(stages)}] {stage.title}"
-        record = records / f"{stage.name}.json"
-        before = read_json(record) if record.is_file() else {}
-        begun = before.get("fingerprint") == fingerprint
-        if begun and before["done"] and (ROOT / stage.makes).is_file():
-            console.print(f"{heading}: done already", style="dim")
-            continue
-        console.print(f"\n{heading}", style="bold", markup=False)
-        console.print(f"$ {shlex.join(stage.command)}", style="cyan", markup=False, soft_wrap=True)
-        started = time.monotonic()
-        status = _call(stage.command)
-        done = status == 0 and (ROOT / stage.makes).is_file()
-        entry = {"title": stage.title, "command": shlex.join(stage.command), "fingerprint": fingerprint, "done": done}
-        earlier = before["seconds"] if begun and not before["done"] else 0.0
-        seconds = earlier + time.monotonic() - started
-        write_json(record, {**entry, "seconds": seconds})
-        if status == INTERRUPTED:
-            raise SystemExit(INTERRUPTED)
-        if not done:
-            why = f"ended with status {status}" if status else f"left no {stage.makes}"
-            raise UserError(f"stage '{stage.name}' {why}; mend what it names above and type the same command again")
-        console.print(f"{stage.title}: {seconds:.0f} s", style="green", markup=False)
-
-
-def _call(command: tuple[str, ...]) -> int:
-    """Run a command in the repository's folder and return its status.
-
-    Ctrl-C reaches the command as well; it is left the time to clean up behind itself.
-    """
-    words = [sys.executable if word == "python" else word for word in command]
-    with subprocess.Popen(words, cwd=ROOT, env={**os.environ, "PYTHON": sys.executable}) as process:
-        while True:
-            try:
-                status = process.wait()
-            except KeyboardInterrupt:
-                continue
-            return INTERRUPTED if status == -signal.SIGINT else status  # -SIGINT: stopped before it could answer
-
-
-def _fingerprint(stage: Stage, done: dict[str, str]) -> str:
-    """Digest of the command, of the configs it names, and of the stages it needs."""
-    configs = [ROOT / word for word in stage.command if word.startswith("configs/")]
-    parts = [
-        stage.command,
-        [hashlib.sha256(path.read_bytes()).hexdigest() for path in configs if path.is_file()],
-        [done[name] for name in stage.needs],
-    ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

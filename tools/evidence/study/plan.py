@@ -22,9 +22,11 @@ class Condition:
         title: In tables.
         method: As tools/pretrain.sh has it.
         options: What differs from the config's settings of that method.
-        group: "main"; or the ablation it belongs to, "9" or "10" for the paper's table; or "time".
+        group: "main"; or the ablation it belongs to, "9" or "10" for the paper's table; or "time", for what takes about
+            as long as AutoMix.
         paper: The row, or row and column, of the paper's table.
         needs: The condition whose Mix Block, of the same source and seed, is read.
+        passes: How often the epochs of the config are gone through.
     """
 
     key: str
@@ -34,6 +36,7 @@ class Condition:
     group: str = "main"
     paper: str = ""
     needs: str = ""
+    passes: int = 1
 
     @property
     def has_teacher(self) -> bool:
@@ -83,6 +86,8 @@ CONDITIONS = (
     Condition(
         "cutmix_mp_ce", "CutMix + MP + CE", "cutmix", {**MOMENTUM, **WITH_CE}, group="10", paper="CutMix, +MP+CE"
     ),
+    Condition("vanilla_long", "Vanilla, 3 times as long", "vanilla", group="time", passes=3),
+    Condition("mixup_long", "MixUp, 3 times as long", "mixup", group="time", passes=3),
 )
 BY_KEY = {condition.key: condition for condition in CONDITIONS}
 
@@ -94,7 +99,7 @@ class Source:
     Attributes:
         key: Of folders and records.
         title: In tables.
-        config: What trains on it.
+        config: What trains on it, for `epochs`.
         prepare: The command that writes it, and the file that is there afterwards.
         scenes: Whether there are boxes: then localisation and detection are measured too.
     """
@@ -102,6 +107,7 @@ class Source:
     key: str
     title: str
     config: str
+    epochs: int
     prepare: tuple[tuple[str, ...], Path]
     scenes: bool = False
 
@@ -111,6 +117,7 @@ SOURCES = (
         "scenes",
         "Picture scenes",
         "configs/study/scenes.py",
+        100,
         (("python", "tools/study.py", "--prepare"), WORK / "data/scenes/complete.json"),
         scenes=True,
     ),
@@ -118,6 +125,7 @@ SOURCES = (
         "digits",
         "Digits",
         "configs/study/digits.py",
+        500,
         (("python", "tools/prepare_digits.py", "--out", str(WORK / "data/digits")), WORK / "data/digits/dataset.json"),
     ),
 )
@@ -166,7 +174,7 @@ def cells(quick: bool = False) -> list[Cell]:
     if quick:
         wanted = {"scenes": ("automix", "vanilla"), "digits": tuple(c.key for c in CONDITIONS if c.group == "main")}
         return [Cell(source, BY_KEY[key], 0) for source in SOURCES for key in wanted[source.key]]
-    groups = (("main",), ("9", "10"))
+    groups = (("main",), ("9", "10"), ("time",))
     return [
         Cell(source, condition, seed)
         for group in groups
@@ -187,6 +195,8 @@ def _stages(cell: Cell) -> Iterator[Stage]:
     command, makes = source.prepare
     yield Stage("data", f"{source.title}: data", command, makes)
     options = {**condition.options, "run.seed": cell.seed}
+    if condition.passes > 1:
+        options["optim.epochs"] = condition.passes * source.epochs
     if cell.needed:
         options["method.trained_mix_block"] = str(cell.needed.run / "export/mix_block.safetensors")
     yield Stage(

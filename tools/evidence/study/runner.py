@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from types import FrameType
 
-from evidence.stages import ROOT, Stage, do, fingerprints, is_done
+from evidence.stages import ROOT, Stage, do, fingerprints, is_done, terminate
 from evidence.study.plan import WORK, Cell, stages
 from evidence.study.records import RECORDS, fingerprint_of, write_record
 from pretrain.console import INTERRUPTED, UserError, tell
@@ -38,19 +39,21 @@ def fill(cells: list[Cell], jobs: int) -> int:
     _prepare(todo)
     total, started, filled = len(todo), time.monotonic(), 0
     running: dict[Future[float], Cell] = {}
-    previous = signal.signal(signal.SIGTERM, _interrupt)
+    stopping = threading.Event()
+    previous = signal.signal(signal.SIGTERM, _stop)
     with ThreadPoolExecutor(jobs) as pool:
         try:
             while todo or running:
                 while len(running) < jobs and (cell := _next(todo)):
                     todo.remove(cell)
-                    running[pool.submit(_fill, cell)] = cell
+                    running[pool.submit(_fill, cell, stopping)] = cell
                 if not running:  # what is left waits for cells that failed or were not asked for
                     break
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     filled += _report(running.pop(future), future, len(todo) + len(running), started)
         except KeyboardInterrupt:
-            tell("stopping; the commands under way save their state")
+            stopping.set()
+            tell("stopping: the commands under way save their state")
             raise SystemExit(INTERRUPTED) from None
         finally:
             signal.signal(signal.SIGTERM, previous)
@@ -66,7 +69,9 @@ def is_filled(cell: Cell) -> bool:
     return path.is_file() and read_json(path)["fingerprint"] == fingerprint_of(cell)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Answer SIGTERM, which unlike Ctrl-C reaches this process alone."""
+    terminate()
     raise KeyboardInterrupt
 
 
@@ -86,7 +91,7 @@ def _next(todo: list[Cell]) -> Cell | None:
     return next((cell for cell in todo if cell.needed is None or is_filled(cell.needed)), None)
 
 
-def _fill(cell: Cell) -> float:
+def _fill(cell: Cell, stopping: threading.Event) -> float:
     """Run the cell's commands one after the other, write its record, and remove what nobody reads any more."""
     folder = ROOT / cell.folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -95,6 +100,8 @@ def _fill(cell: Cell) -> float:
     started = time.monotonic()
     with (folder / "commands.log").open("a", encoding="utf-8") as output:
         for stage in own[1:]:
+            if stopping.is_set():
+                raise SystemExit(INTERRUPTED)
             if not is_done(stage, folder / "stages", prints[stage.name]):
                 try:
                     do(stage, folder / "stages", prints[stage.name], output)

@@ -70,7 +70,7 @@ def main_table(records: Sequence[Record], source: Source) -> str:
     rows = []
     for condition in CONDITIONS:
         own = values(records, source.key, condition.key)
-        if condition.group == "main" and own:
+        if condition.group in ("main", "time") and own:
             seconds = _mean_seconds(own)
             ratio = f"{seconds / base:.1f}" if base and seconds else "–"
             cells = [summary([column.figure(record) for record in own]) for column in columns]
