@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import report
 import stages
+from evidence import stages as chain
 
 from pretrain.console import UserError
 
@@ -19,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 def _stage(tmp_path, name, code, needs=()):
     """Return a stage that appends a line to NAME.txt by the given Python statement."""
-    return stages.Stage(name, name, ("python", "-c", code), tmp_path / f"{name}.txt", needs)
+    return chain.Stage(name, name, ("python", "-c", code), tmp_path / f"{name}.txt", needs)
 
 
 def _append(tmp_path, name, word="x"):
@@ -29,16 +30,16 @@ def _append(tmp_path, name, word="x"):
 def test_a_stage_is_done_once_and_again_when_what_it_needs_changes(tmp_path):
     first = _stage(tmp_path, "first", _append(tmp_path, "first"))
     second = _stage(tmp_path, "second", _append(tmp_path, "second"), ("first",))
-    stages.run([first, second], tmp_path / "records")
-    stages.run([first, second], tmp_path / "records")
+    chain.run([first, second], tmp_path / "records")
+    chain.run([first, second], tmp_path / "records")
     assert ((tmp_path / "first.txt").read_text(), (tmp_path / "second.txt").read_text()) == ("x", "x")
 
     changed = _stage(tmp_path, "first", _append(tmp_path, "first", "y"))
-    stages.run([changed, second], tmp_path / "records")
+    chain.run([changed, second], tmp_path / "records")
     assert ((tmp_path / "first.txt").read_text(), (tmp_path / "second.txt").read_text()) == ("xy", "xx")
 
     (tmp_path / "second.txt").unlink()  # what a stage makes is gone: its record counts no longer
-    stages.run([changed, second], tmp_path / "records")
+    chain.run([changed, second], tmp_path / "records")
     assert (tmp_path / "second.txt").read_text() == "x"
 
 
@@ -46,17 +47,17 @@ def test_a_failure_names_the_stage_and_keeps_what_was_done(tmp_path):
     good = _stage(tmp_path, "good", _append(tmp_path, "good"))
     bad = _stage(tmp_path, "bad", "raise SystemExit(3)")
     with pytest.raises(UserError, match=r"stage 'bad' ended with status 3; .* type the same command again"):
-        stages.run([good, bad], tmp_path / "records")
+        chain.run([good, bad], tmp_path / "records")
     idle = _stage(tmp_path, "idle", "pass")
     with pytest.raises(UserError, match=r"stage 'idle' left no .*idle\.txt"):
-        stages.run([good, idle], tmp_path / "records")
+        chain.run([good, idle], tmp_path / "records")
     assert (tmp_path / "good.txt").read_text() == "x"
 
 
 def test_ctrl_c_in_a_stage_stops_all(tmp_path):
     stopped = _stage(tmp_path, "stopped", "raise SystemExit(130)")
     with pytest.raises(SystemExit) as ended:
-        stages.run([stopped, _stage(tmp_path, "late", _append(tmp_path, "late"))], tmp_path / "records")
+        chain.run([stopped, _stage(tmp_path, "late", _append(tmp_path, "late"))], tmp_path / "records")
     assert ended.value.code == 130
     assert not (tmp_path / "late.txt").exists()
 
@@ -76,8 +77,8 @@ except KeyboardInterrupt:
     driver = f"""
 import sys, pathlib, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job is started with SIGINT ignored
-sys.path.insert(0, {str(ROOT / "tools" / "quickstart")!r})
-import stages
+sys.path.insert(0, {str(ROOT / "tools")!r})
+from evidence import stages
 stage = stages.Stage("s", "s", ("python", "-c", {code!r}), pathlib.Path("none"))
 stages.run([stage], pathlib.Path({str(tmp_path)!r}))
 """
@@ -95,9 +96,9 @@ def test_the_seconds_of_a_stage_count_over_all_sittings(tmp_path):
     )
     stage = _stage(tmp_path, "moody", moody)
     with pytest.raises(SystemExit):
-        stages.run([stage], tmp_path)
+        chain.run([stage], tmp_path)
     assert json.loads((tmp_path / "moody.json").read_text())["done"] is False
-    stages.run([stage], tmp_path)
+    chain.run([stage], tmp_path)
     record = json.loads((tmp_path / "moody.json").read_text())
     assert record["done"] is True
     assert record["seconds"] >= 0.6  # it slept twice
@@ -121,3 +122,33 @@ def test_a_report_without_results_names_the_first_that_is_missing(tmp_path):
     with pytest.raises(UserError, match=rf"^{tmp_path}/pretrain/automix/result\.json: no such file$"):
         report.write_report(tmp_path, stages.plan())
     assert not (tmp_path / "report.html").exists()
+
+
+def test_a_stage_is_done_again_when_a_value_of_its_config_changes_but_not_its_note(tmp_path, monkeypatch):
+    """The values of the configs that it inherits from count too; comments and docstrings of Python files do not."""
+    monkeypatch.setattr(chain, "ROOT", tmp_path)
+    (tmp_path / "configs").mkdir()
+    base, config = tmp_path / "configs/base.py", tmp_path / "configs/own.py"
+    yaml_base, yaml = tmp_path / "configs/base.yaml", tmp_path / "configs/own.yaml"
+
+    def prints():
+        words = ("python", "-c", "pass", "configs/own.py", "configs/own.yaml")
+        return chain.fingerprints([chain.Stage("own", "own", words, Path("none"))])["own"]
+
+    base.write_text('"""A note."""\nlr = 0.1\n')
+    config.write_text('"""A note."""\n_base_ = ["base.py"]\nepochs = 3  # why\n')
+    yaml_base.write_text("LR: 0.1\n")
+    yaml.write_text("_BASE_: base.yaml\nSTEPS: 3\n")
+    before = prints()
+    config.write_text('"""Another note."""\n\n_base_ = ["base.py"]\nepochs = 3\n')
+    assert prints() == before
+    seen = {before}
+    for path, text in (
+        (config, '_base_ = "base.py"\nepochs = 4\n'),
+        (base, "lr = 0.2\n"),
+        (yaml, "_BASE_: base.yaml\nSTEPS: 4\n"),
+        (yaml_base, "LR: 0.2\n"),
+    ):
+        path.write_text(text)
+        seen.add(prints())
+    assert len(seen) == 5
