@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import report
 import stages
-from evidence import stages as chain
 
+from evidence import stages as chain
 from pretrain.console import UserError
 
 ROOT = Path(__file__).parents[2]

@@ -40,7 +40,9 @@ def write_digits(root: Path, labelled: int = 10, seed: int = 0) -> DataCard:
     values, labels = load_digits(return_X_y=True)
     fewest = int(np.bincount(labels).min())
     if not 1 <= labelled < fewest:
-        raise UserError(f"--labelled is {labelled}; of every digit there are at least {fewest}, so 1 to {fewest - 1} do")
+        raise UserError(
+            f"--labelled is {labelled}; of every digit there are at least {fewest}, so 1 to {fewest - 1} do"
+        )
     names = [str(digit) for digit in range(10)]
     counts = {"train": 10 * labelled, "val": len(labels) - 10 * labelled}
     card = DataCard(NAME, names, counts, fraction=1.0, seed=seed, source=SOURCE)
