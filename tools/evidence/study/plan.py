@@ -22,9 +22,7 @@ class Condition:
         title: In tables.
         method: As tools/pretrain.sh has it.
         options: What differs from the config's settings of that method.
-        group: "main"; or the ablation it belongs to, "9" or "10" for the paper's table; or "time", for what takes about
-            as long as AutoMix.
-        paper: The row, or row and column, of the paper's table.
+        group: "main"; or "ablation"; or "time", for what takes about as long as AutoMix.
         needs: The condition whose Mix Block, of the same source and seed, is read.
         passes: How often the epochs of the config are gone through.
     """
@@ -34,7 +32,6 @@ class Condition:
     method: str
     options: dict[str, Any] = field(default_factory=dict, hash=False)
     group: str = "main"
-    paper: str = ""
     needs: str = ""
     passes: int = 1
 
@@ -56,36 +53,30 @@ CONDITIONS = (
     Condition("puzzlemix", "PuzzleMix", "puzzlemix"),
     Condition("automix", "AutoMix", "automix"),
     Condition("automix_fast", "AutoMix, fast", "automix", {"method.preset": "fast"}, needs="automix"),
-    Condition(
-        "random_grids", "random grids", "random_grids", {**MOMENTUM, **WITH_CE}, group="9", paper="(random grids)"
-    ),
+    Condition("random_grids", "Random grids + MP + CE", "random_grids", {**MOMENTUM, **WITH_CE}, group="ablation"),
     Condition(
         "cross_attention",
-        "cross-attention",
+        "AutoMix without λ embedding and l_λ",
         "automix",
         {"method.lam_embedding": False, "method.gamma": 0.0},
-        group="9",
-        paper="+cross attention",
+        group="ablation",
     ),
-    Condition("lam_embedding", "+ λ embedding", "automix", {"method.gamma": 0.0}, group="9", paper="+λ embedding"),
+    Condition("lam_embedding", "AutoMix without l_λ", "automix", {"method.gamma": 0.0}, group="ablation"),
     Condition(
-        "no_momentum", "Mix Block", "automix", {"method.momentum": None, **WITHOUT_CE}, group="10", paper="(none)"
+        "no_momentum", "AutoMix without MP and CE", "automix", {"method.momentum": None, **WITHOUT_CE}, group="ablation"
     ),
     Condition(
         "momentum_zero",
-        "Mix Block + MP (m = 0)",
+        "AutoMix with m = 0, without CE",
         "automix",
         {"method.momentum": 0.0, "method.momentum_end": 0.0, **WITHOUT_CE},
-        group="10",
-        paper="+MP(m=0)",
+        group="ablation",
     ),
-    Condition("no_ce", "Mix Block + MP", "automix", WITHOUT_CE, group="10", paper="+MP"),
-    Condition("mixup_mp", "MixUp + MP", "mixup", MOMENTUM, group="10", paper="MixUp, +MP"),
-    Condition("mixup_mp_ce", "MixUp + MP + CE", "mixup", {**MOMENTUM, **WITH_CE}, group="10", paper="MixUp, +MP+CE"),
-    Condition("cutmix_mp", "CutMix + MP", "cutmix", MOMENTUM, group="10", paper="CutMix, +MP"),
-    Condition(
-        "cutmix_mp_ce", "CutMix + MP + CE", "cutmix", {**MOMENTUM, **WITH_CE}, group="10", paper="CutMix, +MP+CE"
-    ),
+    Condition("no_ce", "AutoMix without CE", "automix", WITHOUT_CE, group="ablation"),
+    Condition("mixup_mp", "MixUp + MP", "mixup", MOMENTUM, group="ablation"),
+    Condition("mixup_mp_ce", "MixUp + MP + CE", "mixup", {**MOMENTUM, **WITH_CE}, group="ablation"),
+    Condition("cutmix_mp", "CutMix + MP", "cutmix", MOMENTUM, group="ablation"),
+    Condition("cutmix_mp_ce", "CutMix + MP + CE", "cutmix", {**MOMENTUM, **WITH_CE}, group="ablation"),
     Condition("vanilla_long", "Vanilla, 3 times as long", "vanilla", group="time", passes=3),
     Condition("mixup_long", "MixUp, 3 times as long", "mixup", group="time", passes=3),
 )
@@ -174,14 +165,14 @@ def cells(quick: bool = False) -> list[Cell]:
     if quick:
         wanted = {"scenes": ("automix", "vanilla"), "digits": tuple(c.key for c in CONDITIONS if c.group == "main")}
         return [Cell(source, BY_KEY[key], 0) for source in SOURCES for key in wanted[source.key]]
-    groups = (("main",), ("9", "10"), ("time",))
+    groups = ("main", "ablation", "time")
     return [
         Cell(source, condition, seed)
         for group in groups
         for seed in SEEDS
         for source in SOURCES
         for condition in sorted(CONDITIONS, key=lambda c: c.key != "automix")  # the longest first
-        if condition.group in group
+        if condition.group == group
     ]
 
 

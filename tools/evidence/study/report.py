@@ -11,8 +11,6 @@ from evidence.study.figures import draw_curves
 from evidence.study.plan import SOURCES, WORK, cells
 from evidence.study.records import RECORDS, Record, dumps, read_records
 from evidence.study.tables import (
-    PAPER_9,
-    PAPER_10,
     ablation_table,
     main_table,
     networks_table,
@@ -58,8 +56,8 @@ def tables(records: Sequence[Record]) -> dict[str, str]:
             found[source.key] = main_table(records, source)
             found[f"{source.key}-tests"] = test_table(records, source)
             found[f"{source.key}-networks"] = networks_table(records, source)
-    found["table-9"] = ablation_table(records, PAPER_9, "9")
-    found["table-10"] = ablation_table(records, PAPER_10, "10")
+    found["table-9"] = ablation_table(records, 9)
+    found["table-10"] = ablation_table(records, 10)
     return found
 
 

@@ -6,7 +6,8 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from evidence.study.plan import CONDITIONS, SEEDS, SOURCES, Condition, Source
+from evidence.paper import cells_of
+from evidence.study.plan import CONDITIONS, SEEDS, SOURCES, Source
 from evidence.study.records import Record, values
 from transfer.summarize.statistics import LEVEL, holm, welch
 
@@ -37,19 +38,27 @@ WITH_BOXES = (
     Column("MaxBoxAccV2", lambda r: r.wsol["max_box_acc_v2"] if r.wsol else None),
     Column("AP50", lambda r: r.detection["AP50"] if r.detection else None),
 )
-PAPER_9 = {"random_grids": 64.40, "cross_attention": 66.87, "lam_embedding": 67.15, "automix": 67.33}
-PAPER_10 = {
-    "mixup": 63.39,
-    "mixup_mp": 66.02,
-    "mixup_mp_ce": 66.10,
-    "cutmix": 64.40,
-    "cutmix_mp": 65.72,
-    "cutmix_mp_ce": 65.05,
-    "no_momentum": 64.84,
-    "momentum_zero": 67.05,
-    "no_ce": 67.19,
-    "automix": 67.33,
+# The conditions of the rows of Tables 9 and 10, by the column that the row is in.
+TABLE_9 = {
+    ("random grids", ""): "random_grids",
+    ("+ cross attention", ""): "cross_attention",
+    ("+ lambda embedding", ""): "lam_embedding",
+    ("+ l_lambda", ""): "automix",
 }
+TABLE_10 = {
+    ("none", "mixup"): "mixup",
+    ("+ MP", "mixup"): "mixup_mp",
+    ("+ MP + CE", "mixup"): "mixup_mp_ce",
+    ("none", "cutmix"): "cutmix",
+    ("+ MP", "cutmix"): "cutmix_mp",
+    ("+ MP + CE", "cutmix"): "cutmix_mp_ce",
+    ("none", "automix"): "no_momentum",
+    ("+ MP (m = 0)", "automix"): "momentum_zero",
+    ("+ MP", "automix"): "no_ce",
+    ("+ MP + CE", "automix"): "automix",
+}
+COLUMN = "tiny/r18_400ep"  # of these tables
+TITLES = {"": "", "mixup": "MixUp, ", "cutmix": "CutMix, ", "automix": "Mix Block, "}
 
 
 def summary(figures: Sequence[float | None]) -> str:
@@ -102,15 +111,21 @@ def test_table(records: Sequence[Record], source: Source) -> str:
     return _markdown(["AutoMix against", "difference", "95 % interval", "p", "Holm's p", "AutoMix is"], rows)
 
 
-def ablation_table(records: Sequence[Record], paper: dict[str, float], group: str) -> str:
-    """Return the top-1 accuracy of an ablation on every source, beside the paper's on Tiny-ImageNet, ResNet-18."""
+def ablation_table(records: Sequence[Record], table: int) -> str:
+    """Return the top-1 accuracy of an ablation on every source, beside the paper's on Tiny-ImageNet, ResNet-18.
+
+    Args:
+        records: Of any cells.
+        table: 9 or 10, the paper's.
+    """
+    figures = {(cell.row, cell.column): cell.figure for cell in cells_of(table)}
     rows = []
-    for key in paper:
-        condition = next(c for c in CONDITIONS if c.key == key)
+    for (row, method), key in (TABLE_9 if table == 9 else TABLE_10).items():
         own = [values(records, source.key, key) for source in SOURCES]
         if any(own):
+            paper = figures[row, f"{COLUMN}/{method}".rstrip("/")]
             cells = [f"{summary([r.top1 for r in of_source])} ({_seeds(of_source)})" for of_source in own]
-            rows.append([_row_title(condition, group), f"{paper[key]:.2f}", *cells])
+            rows.append([f"{TITLES[method]}{row}", f"{paper:.2f}", *cells])
     return _markdown(["", "paper: Tiny, R-18", *(source.title for source in SOURCES)], rows)
 
 
@@ -124,12 +139,6 @@ def networks_table(records: Sequence[Record], source: Source) -> str:
             errors = [100 * r.last["lam_error"] for r in own if "lam_error" in r.last]
             rows.append([condition.title, _seeds(own), *both, summary(errors)])
     return _markdown(["method", "seeds", "teacher", "student", "abs(λ − mask mean), %"], rows)
-
-
-def _row_title(condition: Condition, group: str) -> str:
-    if condition.key == "automix":
-        return "+ l_λ: AutoMix" if group == "9" else "Mix Block + MP + CE: AutoMix"
-    return condition.title
 
 
 def _mean_seconds(records: Sequence[Record]) -> float:
