@@ -38,7 +38,7 @@ lint: setup ## formatting, ruff, types, import rules
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/mypy --scripts-are-modules $(TOOLS)
-	@$(BIN)/mypy --scripts-are-modules $(wildcard tools/quickstart/*.py)
+	@MYPYPATH=tools $(BIN)/mypy --scripts-are-modules $(wildcard tools/quickstart/*.py)  # two scripts are named report.py
 	@$(BIN)/lint-imports
 
 format: setup ## rewrite the code in the project's format

@@ -11,9 +11,14 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
+from pathlib import Path
 
-from stages import ROOT, WORK, plan, run
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # tools/, for evidence/
 
+from stages import WORK, plan
+
+from evidence.stages import ROOT, run
 from pretrain.console import run_tool
 from pretrain.files import folder_size, require_free_space
 

