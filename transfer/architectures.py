@@ -1,13 +1,14 @@
-"""The architectures that are carried to a detector, by timm's names, and what a detector has to know of each."""
+"""The architectures that are carried to a detector, by their names, and what a detector has to know of each."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
 
-import timm
 import torch
 import torchvision
+
+from pretrain.backbones import build_backbone
 
 COUNTER = "num_batches_tracked"  # a BatchNorm's counter: no effect on what the network computes
 CONSTANTS = ("relative_position_index", "attn_mask")  # what a Swin transformer keeps though it follows from its shape
@@ -21,11 +22,13 @@ class ResNetShape:
         depth: Number of layers, 18 to 152; from 50 on the blocks are bottlenecks.
         groups: Groups of the 3x3 convolutions, 1 in a ResNet.
         width_per_group: Channels of a group in the first stage.
+        base_channels: Channels of the first stage's blocks, before a bottleneck's expansion; the stem always has 64.
     """
 
     depth: int
     groups: int = 1
     width_per_group: int = 64
+    base_channels: int = 64
 
     @property
     def bottleneck(self) -> bool:
@@ -35,7 +38,7 @@ class ResNetShape:
     @property
     def stage1_channels(self) -> int:
         """Channels of the first stage's output; each later stage has twice as many."""
-        return 256 if self.bottleneck else 64
+        return self.base_channels * (4 if self.bottleneck else 1)
 
 
 RESNETS = {
@@ -48,6 +51,7 @@ RESNETS = {
     "resnext101_32x4d": ResNetShape(101, 32, 4),
     "resnext101_32x8d": ResNetShape(101, 32, 8),
     "resnext101_64x4d": ResNetShape(101, 64, 4),
+    "slim_resnet18": ResNetShape(18, base_channels=32),
 }
 SWIN = "swin_tiny_patch4_window7_224"
 ARCHITECTURES = (*RESNETS, SWIN)
@@ -60,7 +64,7 @@ def expected_shapes(arch: str) -> dict[str, tuple[int, ...]]:
         if arch == SWIN:
             model = torchvision.models.swin_t()
             model.head = torch.nn.Identity()
-        else:  # timm's ResNets have torchvision's names, and it knows all of them
-            model = timm.create_model(arch, num_classes=0)
+        else:  # these are built of timm's ResNet, which has torchvision's names
+            model = build_backbone(arch, 0)
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     return {name: shape for name, shape in shapes.items() if not name.endswith(CONSTANTS)}

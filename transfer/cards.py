@@ -94,14 +94,18 @@ def mmdet_values(card: BackboneCard, head: str) -> dict[str, Any]:
         return {**values, "backbone": {"type": "SwinTransformer", "convert_weights": False, "frozen_stages": -1}}
     shape = RESNETS[card.arch]
     grouped = {"groups": shape.groups, "base_width": shape.width_per_group} if shape.groups > 1 else {}
+    slim = shape.base_channels != 64
     stages = {
         "depth": shape.depth,
         **grouped,
+        **({"base_channels": shape.base_channels} if slim else {}),
         "style": card.stride_style,
         "norm_cfg": {"type": "SyncBN", "requires_grad": True},
         "norm_eval": False,
     }
     values["backbone"] = {"type": "ResNeXt" if grouped else "ResNet", **stages, "frozen_stages": -1}
+    if slim:
+        values["backbone"]["stem_channels"] = 64
     channels = [shape.stage1_channels * 2**stage for stage in range(4)]
     if head == "fpn":
         return {**values, "neck": {"in_channels": channels}}
@@ -186,10 +190,11 @@ def _of_mmdet(settings: dict[str, Any]) -> dict[str, Any]:
     swin = settings["model.backbone.type"] == "SwinTransformer"
     groups = settings.get("model.backbone.groups", 1)
     width = settings.get("model.backbone.base_width", 4) if groups > 1 else 64
+    base = settings.get("model.backbone.base_channels", 64)
     rgb = settings["model.data_preprocessor.bgr_to_rgb"]
     files = [value for key, value in settings.items() if re.fullmatch(r"train_dataloader\.dataset\..*ann_file", key)]
     return {
-        "arch": SWIN if swin else _arch(ResNetShape(settings["model.backbone.depth"], groups, width)),
+        "arch": SWIN if swin else _arch(ResNetShape(settings["model.backbone.depth"], groups, width, base)),
         "stride_style": settings.get("model.backbone.style", "pytorch"),
         "channel_order": "RGB" if rgb else "BGR",
         "mean": settings["model.data_preprocessor.mean"],

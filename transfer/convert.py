@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pretrain.backbones import BackboneCard
 from pretrain.console import UserError, did_you_mean
-from transfer.architectures import COUNTER, SWIN, expected_shapes
+from transfer.architectures import COUNTER, RESNETS, SWIN, expected_shapes
 from transfer.identify import HEADS as CLASSIFIERS
 from transfer.layouts import Source, read_source
 from transfer.names import classifier_names, framework_names, merging_to_mmdet
@@ -108,6 +108,12 @@ def convert(
         source = read_source(source, arch, branch, trust)
     if source.card.arch == SWIN and head == "c4":
         raise UserError(f"{source.origin}: a Swin transformer has no C4 detector; convert it with --head fpn")
+    shape = RESNETS.get(source.card.arch)
+    if target == "detectron2" and shape and shape.base_channels != 64:
+        raise UserError(
+            f"{source.origin}: the first stage of {source.card.arch} has {shape.base_channels} channels, and "
+            f"Detectron2 asserts 64 in a ResNet-{shape.depth}; fine-tune it in MMDetection: tools/convert_to_mmdet.py"
+        )
     return _convert(source, target, head or ("fpn" if source.card.arch == SWIN else "c4"))
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import timm
 import torch
 import torchvision
 from timm.models.swin_transformer import checkpoint_filter_fn
 from torch import Tensor, nn
 
-from pretrain.backbones import BackboneCard
+from pretrain.backbones import BackboneCard, build_backbone
 from pretrain.console import UserError
 from transfer.architectures import CONSTANTS, COUNTER, SWIN
 from transfer.stages import STAGES, recorded
@@ -92,6 +91,7 @@ def _library_features(framework: str, arch: str, weights: Mapping[str, Tensor], 
 def _build(framework: str, arch: str, size: tuple[int, ...]) -> Any:
     """Return the library's network without its classifier, in eval mode; its random weights leave no trace."""
     name = "swin_t" if arch == SWIN else arch
+    model: Any
     with torch.random.fork_rng(devices=[]):
         if framework == "torchvision" and name in torchvision.models.list_models():  # of the others it has the names
             model = torchvision.models.get_model(name)
@@ -100,7 +100,7 @@ def _build(framework: str, arch: str, size: tuple[int, ...]) -> Any:
                     setattr(model, classifier, nn.Identity())
             return model.eval()
         settings: dict[str, Any] = {"img_size": size} if arch == SWIN else {}
-        model = timm.create_model(arch, num_classes=0, **settings)
+        model = build_backbone(arch, 0, **settings)
     for module in model.modules():
         if hasattr(module, "fused_attn"):
             vars(module)["fused_attn"] = False  # written out, as elsewhere: a fused one may round otherwise

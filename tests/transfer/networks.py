@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import timm
 import torch
 import torchvision
 from torch import Tensor, nn
 
+from pretrain.backbones import build_backbone
 from transfer.architectures import SWIN
 from transfer.names import classifier_names, framework_names
 
@@ -20,7 +20,7 @@ def randomised(arch: str, seed: int = 0) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = torchvision.models.swin_t(num_classes=10) if arch == SWIN else timm.create_model(arch, num_classes=10)
+        model = torchvision.models.swin_t(num_classes=10) if arch == SWIN else build_backbone(arch, 10)
     if arch == SWIN:
         for parameter in model.parameters():
             parameter.data += 0.05 * torch.randn(parameter.shape, generator=generator)
@@ -34,9 +34,9 @@ def randomised(arch: str, seed: int = 0) -> dict[str, Tensor]:
 
 
 def skeleton(arch: str) -> dict[str, Tensor]:
-    """Return tensors of timm's names and shapes, all zero, which need no memory."""
+    """Return tensors of an architecture's own names and shapes, all zero, which need no memory."""
     with torch.device("meta"):
-        model = timm.create_model(arch)
+        model = build_backbone(arch, 1000)
     return {name: torch.zeros(()).expand(tensor.shape) for name, tensor in model.state_dict().items()}
 
 

@@ -21,9 +21,14 @@ from transfer.layouts import read_source
 from transfer.verify import verify
 
 
-@pytest.mark.parametrize("arch", ["resnet18", "resnet50", "resnext50_32x4d"])
+@pytest.mark.parametrize(
+    ("framework", "names", "arch"),
+    [
+        *(("detectron2", "detectron2", arch) for arch in ("resnet18", "resnet50", "resnext50_32x4d")),
+        *(("mmdet", "torchvision", arch) for arch in ("resnet18", "resnet50", "resnext50_32x4d", "slim_resnet18")),
+    ],
+)
 @pytest.mark.parametrize("head", ["c4", "fpn"])
-@pytest.mark.parametrize(("framework", "names"), [("detectron2", "detectron2"), ("mmdet", "torchvision")])
 def test_there_and_back(arch: str, head: str, framework: str, names: str) -> None:
     """The way back is compared with the network whose names the file has, filled by these."""
     weights = randomised(arch)
@@ -165,6 +170,11 @@ def test_a_run_of_mmdetection_brings_its_card(tmp_path: Path, monkeypatch: pytes
         (
             "resnext50_32x4d",
             {"model.backbone.type": "ResNeXt", "model.backbone.groups": 32, "model.backbone.base_width": 4},
+        ),
+        ("resnet18", {"model.backbone.depth": 18}),
+        (
+            "slim_resnet18",
+            {"model.backbone.depth": 18, "model.backbone.base_channels": 32, "model.backbone.stem_channels": 64},
         ),
         ("swin_tiny_patch4_window7_224", {"model.backbone.type": "SwinTransformer"}),
     ],

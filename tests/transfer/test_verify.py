@@ -35,8 +35,15 @@ def test_detectors_compute_the_same_to_the_last_bit(arch: str, head: str, target
     assert outcome.passed
 
 
+@pytest.mark.parametrize("head", ["c4", "fpn"])
+def test_a_slim_resnet_in_mmdetection(head: str) -> None:
+    source = randomised("slim_resnet18")
+    outcome = verify(source, convert(source, "mmdet", head=head), "mmdet")
+    assert outcome.max_abs_diff == dict.fromkeys(["input", "stem", *sorted(STAGES)], 0.0)
+
+
 @pytest.mark.parametrize("target", ["torchvision", "timm"])
-@pytest.mark.parametrize("arch", ["resnet18", "resnext101_32x4d"])  # torchvision has no such ResNeXt, only its names
+@pytest.mark.parametrize("arch", ["resnet18", "resnext101_32x4d", "slim_resnet18"])  # torchvision has the names alone
 def test_torchvision_and_timm_compute_the_same(arch: str, target: str) -> None:
     source = randomised(arch)
     assert verify(source, convert(source, target), target).passed

@@ -7,6 +7,7 @@ BGR, std 1 and frozen stages. One of them left in place trains without an error 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
@@ -20,6 +21,7 @@ LOOP, EXTRA_NORM_HEAD = "ResumableLoop", "ResLayerExtraNorm"
 BATCH_NORMS = ("SyncBN", "BN")
 BACKBONE, SHARED_HEAD, NECK = "model.backbone", "model.roi_head.shared_head", "model.neck"
 PREPROCESSOR = "model.data_preprocessor"
+CHANNELS = ("base_channels", "stem_channels")
 SWIN_SHAPE = ("embed_dims", "depths", "num_heads", "window_size", "mlp_ratio")
 FROM_SCRATCH = BackboneCard(arch="", classes=())  # torchvision's preprocessing, as for every start that is compared
 
@@ -100,15 +102,22 @@ def _architecture(model: ConfigDict, card: BackboneCard) -> Iterator[Finding]:
     wanted = {key: own[key] for key in ("type", "depth", "groups", "base_width", "style") if key in own}
     if card.arch == SWIN:  # Swin-T is what mmdet builds where nothing is said
         wanted |= {key: parameters_of(wanted["type"])[key] for key in SWIN_SHAPE}
+    else:
+        wanted |= {key: own.get(key, 64) for key in CHANNELS}
     for where, part in _stages(model):
         for key, value in wanted.items():
-            if key == "type" and where == SHARED_HEAD:
+            if key in ("type", "stem_channels") and where == SHARED_HEAD:
                 continue
-            found = effective(part, key)
+            found: Any = _channels(part, key) if key in CHANNELS else effective(part, key)
             equal = tuple(found or ()) == value if isinstance(value, tuple) else found == value
             why = " (where the stride sits)" if key == "style" else ""
             problem = "" if equal else f"but the weights ({_described(card)}) have {value}{why}"
             yield Finding(f"{where}.{key}", str(value), str(found), problem)
+
+
+def _channels(part: ConfigDict, key: str) -> int:
+    """Return how many channels a part is built with; MMDetection's own shared head has no word for others than 64."""
+    return int(effective(part, key) or effective(part, "base_channels") or 64)
 
 
 def _norms(model: ConfigDict, card: BackboneCard | None, given: Mapping[str, str]) -> Iterator[Finding]:

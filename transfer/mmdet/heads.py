@@ -20,8 +20,8 @@ class ResLayerExtraNorm(ResLayer):
 
     With the backbone's norms in training mode, the head's features would otherwise reach the box predictor without
     a norm after the last addition. Unlike Detectron2's own C4 head it takes the depth's own blocks, so ResNet-18 and
-    34 work too, and unlike MMDetection's own it takes the groups of a ResNeXt. Parameters: `layer4.*`, as in
-    torchvision, and `norm.*`, which no checkpoint brings along.
+    34 work too, and unlike MMDetection's own it takes the groups of a ResNeXt and fewer channels. Parameters:
+    `layer4.*`, as in torchvision, and `norm.*`, which no checkpoint brings along.
 
     Args:
         depth: 18, 34, 50, 101 or 152.
@@ -29,6 +29,7 @@ class ResLayerExtraNorm(ResLayer):
         norm_eval: Whether the norms keep to their running statistics in training.
         groups: Of the 3x3 convolutions, 1 in a ResNet; as in mmdet's ResNeXt.
         base_width: Channels of a group in the first stage; without effect in a ResNet.
+        base_channels: Channels of the first stage's blocks, before a bottleneck's expansion; as in mmdet's ResNet.
         stage: 3, counted from 0: no other one can stand behind a C4 backbone.
         init_cfg: See mmdet's ResLayer.
         block: What a stage of mmdet takes: stride (default 2), dilation, style, with_cp, dcn; the style must be
@@ -45,6 +46,7 @@ class ResLayerExtraNorm(ResLayer):
         norm_eval: bool = False,
         groups: int = 1,
         base_width: int = 4,
+        base_channels: int = 64,
         stage: int = 3,
         init_cfg: Any = None,
         **block: Any,
@@ -56,10 +58,12 @@ class ResLayerExtraNorm(ResLayer):
         if stage != 3:
             raise UserError(f"shared_head.stage is {stage}; it is 3, the last")
         super().__init__(depth, stage, norm_cfg=norm_cfg, norm_eval=norm_eval, init_cfg=init_cfg, **block)
-        if groups > 1:  # mmdet's ResLayer knows the blocks of a ResNet only
+        if groups > 1 or base_channels != 64:  # mmdet's ResLayer knows the blocks of a whole ResNet only
             kind, blocks = family.arch_settings[depth]
-            block = {"stride": 2, **block, "groups": groups, "base_width": base_width}
-            self.layer4 = layers.ResLayer(kind, 1024, 512, blocks[stage], norm_cfg=norm_cfg, **block)
+            grouped = {"groups": groups, "base_width": base_width, "base_channels": base_channels}
+            block = {"stride": 2, **block, **(grouped if groups > 1 else {})}
+            before, inside = 4 * base_channels * kind.expansion, 8 * base_channels
+            self.layer4 = layers.ResLayer(kind, before, inside, blocks[stage], norm_cfg=norm_cfg, **block)
         last_norm = getattr(self.layer4[-1], "norm3" if depth >= 50 else "norm2")
         self.norm = build_norm_layer(norm_cfg, last_norm.num_features)[1]
 

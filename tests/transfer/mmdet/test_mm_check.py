@@ -18,6 +18,7 @@ CONFIGS = Path(__file__).parents[3] / "configs"
 C4 = CONFIGS / "mmdet" / "faster-rcnn_r50-c4_voc0712.py"
 FPN = CONFIGS / "mmdet" / "faster-rcnn_r50-fpn_1x_coco.py"
 QUICK = CONFIGS / "quickstart" / "coco_r18_fpn.py"
+STUDY = CONFIGS / "study" / "detection.py"
 IMAGENET = BackboneCard(arch="resnet50", classes=())
 SHARED_HEAD = "model.roi_head.shared_head"
 
@@ -41,6 +42,24 @@ def test_the_recipes_fit(path):
     reading = read_config(path, IMAGENET)
     assert reading.problems == []
     assert check.departures(reading.findings) == []
+
+
+def test_channels_of_the_weights_are_compared(tmp_path):
+    """A slim ResNet's in the detector of a whole one, and the other way round."""
+    r18, slim = BackboneCard(arch="resnet18", classes=()), BackboneCard(arch="slim_resnet18", classes=())
+    assert read_config(STUDY, slim).problems == []
+    [problem] = read_config(QUICK, slim).problems
+    assert "model.backbone.base_channels is 64, but the weights (slim_resnet18, no method) have 32" in problem
+    [problem] = read_config(STUDY, r18).problems
+    assert "model.backbone.base_channels is 32, but the weights (resnet18, no method) have 64" in problem
+    [problem] = read_config(own_file(tmp_path, "model=dict(backbone=dict(stem_channels=None))", STUDY), slim).problems
+    assert "model.backbone.stem_channels is 32, but the weights (slim_resnet18, no method) have 64" in problem
+    c4 = "model=dict(backbone=dict(depth=18, base_channels=32, stem_channels=64), roi_head=dict(shared_head=dict({})))"
+    [problem] = read_config(own_file(tmp_path, c4.format("depth=18"), C4), slim).problems
+    assert f"{SHARED_HEAD}.base_channels is 64, but the weights (slim_resnet18, no method) have 32" in problem
+    assert read_config(own_file(tmp_path, c4.format("depth=18, base_channels=32"), C4), slim).problems == []
+    plain = read_config(C4, IMAGENET, [f"{SHARED_HEAD}.type=ResLayer"])  # MMDetection's own, which has 64
+    assert not any("channels" in problem for problem in plain.problems)
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,8 @@ def converted_with(arch, head, **card):
     [
         ("resnet18", "c4", (256, 512)),
         ("resnext50_32x4d", "c4", (1024, 2048)),
+        ("slim_resnet18", "c4", (128, 256)),
+        ("slim_resnet18", "fpn", (32, 64, 128, 256)),
         ("resnet34", "fpn", (64, 128, 256, 512)),
         ("resnext50_32x4d", "fpn", (256, 512, 1024, 2048)),
         (SWIN, "fpn", (96, 192, 384, 768)),

@@ -1,4 +1,4 @@
-"""What mmengine's Runner really builds from every recipe of configs/mmdet and the quickstart's, read back.
+"""What mmengine's Runner really builds from every recipe of configs/mmdet and the small ones, read back.
 
 MMDetection and mmengine take a wrong configuration without a word: each line here is something that was lost so once.
 """
@@ -25,7 +25,9 @@ from transfer.mmdet.runner import FinetuneRunner
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 QUICK = CONFIGS / "quickstart" / "coco_r18_fpn.py"
-RECIPES = {path.stem: path for path in sorted((CONFIGS / "mmdet").glob("*.py"))} | {"quickstart": QUICK}
+STUDY = CONFIGS / "study" / "detection.py"
+SMALL = {"quickstart": "resnet18", "study": "slim_resnet18"}
+RECIPES = {path.stem: path for path in sorted((CONFIGS / "mmdet").glob("*.py"))} | {"quickstart": QUICK, "study": STUDY}
 ARCHITECTURES = {
     "r18": "resnet18", "r34": "resnet34", "r50": "resnet50", "r101": "resnet101", "x50": "resnext50_32x4d", "swin": SWIN
 }  # fmt: skip
@@ -78,7 +80,7 @@ def built(request, tmp_path_factory) -> tuple[str, Recorder]:
 
 
 def architecture(name: str) -> str:
-    return "resnet18" if name == "quickstart" else ARCHITECTURES[name.split("_")[1].split("-")[0]]
+    return SMALL[name] if name in SMALL else ARCHITECTURES[name.split("_")[1].split("-")[0]]
 
 
 def trained_parts(model: nn.Module) -> dict[str, nn.Module]:
@@ -89,9 +91,8 @@ def trained_parts(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def test_every_kind_of_recipe_is_there():
-    assert len(RECIPES) == 15
-    assert {architecture(name) for name in RECIPES} == {"resnet18", "resnet34", "resnet50", "resnet101",
-                                                        "resnext50_32x4d", SWIN}  # fmt: skip
+    assert len(RECIPES) == 16
+    assert {architecture(name) for name in RECIPES} == {*ARCHITECTURES.values(), *SMALL.values()}
 
 
 def test_a_red_picture_is_red(built):
@@ -129,12 +130,16 @@ def test_network_is_the_architectures(built):
             assert all((block.conv2.groups, block.conv2.out_channels) == (shape.groups, width) for block in stage)
         else:
             assert (first.conv1.stride, first.conv2.stride) == ((stride, stride), (1, 1))
+            assert {block.conv2.out_channels for block in stage} == {(32 if name == "study" else 64) * 2**number}
         assert all(block.conv2.dilation == (1, 1) for block in stage)
+    if "-c4_" not in name:  # a pyramid finds out at its first picture
+        last_convolutions = [stage[-1].conv3 if shape.bottleneck else stage[-1].conv2 for stage in stages]
+        assert list(model.neck.in_channels) == [layer.out_channels for layer in last_convolutions]
 
 
 def test_every_layer_is_trained_on_its_batch(built):
     name, runner = built
-    norm = nn.BatchNorm2d if name == "quickstart" else nn.SyncBatchNorm
+    norm = nn.BatchNorm2d if name in SMALL else nn.SyncBatchNorm
     for where, part in trained_parts(runner.model).items():
         assert all(parameter.requires_grad for parameter in part.parameters())
         own = norm if where != "backbone" or architecture(name) != SWIN else nn.LayerNorm
@@ -187,6 +192,7 @@ def test_number_of_parameters_is_detectron2s_and_the_lab_notes(built):
 SGD_24K = {0: 2e-5, 50: 0.01001, 100: 0.02, 17999: 0.02, 18000: 0.002, 21999: 0.002, 22000: 0.0002, 23999: 0.0002}
 SGD_1X = {0: 2e-5, 500: 0.01001, 1000: 0.02, 59999: 0.02, 60000: 0.002, 79999: 0.002, 80000: 0.0002, 89999: 0.0002}
 SGD_2X = {0: 2e-5, 500: 0.01001, 1000: 0.02, 119999: 0.02, 120000: 0.002, 159999: 0.002, 160000: 0.0002, 179999: 0.0002}
+STUDY_RATES = {0: 4e-5, 19: 8e-4, 159: 8e-4, 160: 8e-5, 199: 8e-5}
 QUICK_RATES = {0: 2.5e-5, 19: 5e-4, 255: 5e-4, 256: 5e-5, 319: 5e-5}
 
 
@@ -200,13 +206,13 @@ class NoPictures(BaseLoop):
 
 
 def wanted_rates(name: str) -> dict[int, float]:
-    kinds = {"voc0712": SGD_24K, "1x_coco": SGD_1X, "2x_coco": SGD_2X, "quickstart": QUICK_RATES}
+    kinds = {"voc0712": SGD_24K, "1x_coco": SGD_1X, "2x_coco": SGD_2X, "quickstart": QUICK_RATES, "study": STUDY_RATES}
     [rates] = [rates for kind, rates in kinds.items() if kind in name]
     return {iteration: rate / (200 if "swin" in name else 1) for iteration, rate in rates.items()}
 
 
 def optimizer_of(name: str) -> Any:
-    return torch.optim.AdamW if "swin" in name or name == "quickstart" else torch.optim.SGD
+    return torch.optim.AdamW if "swin" in name or name in SMALL else torch.optim.SGD
 
 
 def test_norms_and_positions_have_no_weight_decay(built):
@@ -259,6 +265,7 @@ LOADED = {  # one of each kind
     "faster-rcnn_x50-fpn_1x_coco": "fpn",
     "faster-rcnn_swin-t-fpn_1x_coco": "fpn",
     "quickstart": "fpn",
+    "study": "fpn",
 }
 
 

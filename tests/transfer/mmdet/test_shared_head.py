@@ -22,7 +22,8 @@ def build(**settings):
 def test_parameters_are_those_of_the_converted_weights(arch):
     shape = RESNETS[arch]
     with torch.device("meta"):
-        head = build(depth=shape.depth, groups=shape.groups, base_width=shape.width_per_group)
+        channels = {"groups": shape.groups, "base_width": shape.width_per_group, "base_channels": shape.base_channels}
+        head = build(depth=shape.depth, **channels)
     own = {PREFIX + name: tensor.shape for name, tensor in head.state_dict().items()}
     norm = {f"{PREFIX}norm.{name}" for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")}
     weights = convert(skeleton(arch), "mmdet", head="c4").state_dict

@@ -15,7 +15,9 @@ SETTINGS = DemoSettings(
     classes=50,
     train_images=16,
     val_images=20,
-    cub_test=15,
+    voc2007_test=200,
+    cub_val=5,
+    cub_test=20,
     classification_style=CLASSES,
 )
 
