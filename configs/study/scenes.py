@@ -1,7 +1,7 @@
-"""A study on two CPU cores: 50 drawings on cluttered photographs, 16 training images each, a slim ResNet-18, 56 pixels.
+"""A study on two CPU cores: 40 drawings on cluttered photographs, 10 training images each, a slim ResNet-18, 56 pixels.
 
 What it shows: what each mixing method is worth where training is long against the data, so that vanilla training has
-converged and overfits: 1,600 steps of 50 images are 100 passes over 800 images. How the size was found, every figure
+converged and overfits: 1,600 steps of 50 images are 200 passes over 400 images. How the size was found, every figure
 and the seeds: docs/study.md. No figure of it is a paper result.
 Cost: about 3 minutes on one core of an AMD EPYC for a vanilla training, 8 for AutoMix.
 
@@ -33,5 +33,5 @@ methods = dict(
     automix=dict(gamma=1.0, momentum=0.98, momentum_end=0.998),
     random_grids=dict(alpha=2.0, grid=4),
 )
-optim = dict(name="momentum", lr=0.05, weight_decay=5e-4, warmup_epochs=3, epochs=100)
-run = dict(seed=0, log_every=50, channels_last=True, evaluate_every=2, inspect_every=20, checkpoint_every=10)
+optim = dict(name="momentum", lr=0.05, weight_decay=5e-4, warmup_epochs=5, epochs=200)
+run = dict(seed=0, log_every=50, channels_last=True, evaluate_every=5, inspect_every=40, checkpoint_every=20)

@@ -108,7 +108,7 @@ SOURCES = (
         "scenes",
         "Picture scenes",
         "configs/study/scenes.py",
-        100,
+        200,
         (("python", "tools/study.py", "--prepare"), WORK / "data/scenes/complete.json"),
         scenes=True,
     ),

@@ -12,8 +12,8 @@ CLASSES = SceneStyle(
     sizes=((72, 72),), side=(0.4, 0.8), distractors=(1, 4), occlusion=0.4, truncation=0.25, min_visible=0.5
 )
 SETTINGS = DemoSettings(
-    classes=50,
-    train_images=16,
+    classes=40,
+    train_images=10,
     val_images=20,
     voc2007_test=200,
     cub_val=5,
