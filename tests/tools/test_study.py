@@ -153,6 +153,22 @@ def test_a_failure_is_told_and_the_others_go_on(fake, capsys):
     assert order == ["digits-mixup-0", "digits-automix-0", "digits-automix_fast-0"]
 
 
+def test_a_cell_that_was_trained_with_other_settings_is_filled_anew(fake, tmp_path, monkeypatch, capsys):
+    order, bad = fake
+    [cell] = _cells("mixup")
+    bad.add(cell.name)
+    assert runner.fill([cell], jobs=1) == 1  # begun: its commands were the same, and failed
+    left = tmp_path / cell.folder / "state.pth.of.before"
+    left.touch()
+    assert runner.fill([cell], jobs=1) == 1
+    assert left.exists()
+    bad.clear()  # now the command is another one
+    assert runner.fill([cell], jobs=1) == 0
+    assert not left.exists()
+    assert order == [cell.name]
+    assert f"{cell.name}: trained with other settings before; filled anew" in capsys.readouterr().err
+
+
 def _record(condition, seed, top1, seconds=10.0, source="digits", **evaluation):
     branch = "teacher" if CONDITIONS[condition].has_teacher else "model"
     measured = {"ece": 1.0, "fgsm_error": 50.0, "mixed": {"mixup": {"mixed_acc2": 30.0}}, **evaluation}

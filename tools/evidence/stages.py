@@ -69,8 +69,14 @@ def is_done(stage: Stage, records: Path, fingerprint: str) -> bool:
     return bool(before) and before["fingerprint"] == fingerprint and before["done"] and (ROOT / stage.makes).is_file()
 
 
+def begun_otherwise(stage: Stage, records: Path, fingerprint: str) -> bool:
+    """Return whether the stage was begun or done by another command, or with other values of its configs."""
+    before = _before(stage, records)
+    return bool(before) and before["fingerprint"] != fingerprint
+
+
 def do(stage: Stage, records: Path, fingerprint: str, output: IO[str] | None = None) -> float:
-    """Run a stage and write its record, whose seconds count over all sittings.
+    """Run a stage and write its record, before and after; its seconds count over all sittings.
 
     Args:
         stage: What to run.
@@ -87,12 +93,15 @@ def do(stage: Stage, records: Path, fingerprint: str, output: IO[str] | None = N
     """
     before = _before(stage, records)
     begun = bool(before) and before["fingerprint"] == fingerprint and not before["done"]
+    earlier = before["seconds"] if begun else 0.0
+    record = records / f"{stage.name}.json"
+    entry = {"title": stage.title, "command": shlex.join(stage.command), "fingerprint": fingerprint}
+    write_json(record, {**entry, "done": False, "seconds": earlier})
     started = time.monotonic()
     status = _call(stage.command, output)
     done = status == 0 and (ROOT / stage.makes).is_file()
-    seconds = (before["seconds"] if begun else 0.0) + time.monotonic() - started
-    entry = {"title": stage.title, "command": shlex.join(stage.command), "fingerprint": fingerprint, "done": done}
-    write_json(records / f"{stage.name}.json", {**entry, "seconds": seconds})
+    seconds = earlier + time.monotonic() - started
+    write_json(record, {**entry, "done": done, "seconds": seconds})
     if status == INTERRUPTED:
         raise SystemExit(INTERRUPTED)
     if not done:

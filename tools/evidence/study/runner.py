@@ -10,7 +10,7 @@ import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from types import FrameType
 
-from evidence.stages import ROOT, Stage, do, fingerprints, is_done, terminate
+from evidence.stages import ROOT, Stage, begun_otherwise, do, fingerprints, is_done, terminate
 from evidence.study.plan import WORK, Cell, stages
 from evidence.study.records import RECORDS, fingerprint_of, write_record
 from pretrain.console import INTERRUPTED, UserError, tell
@@ -94,9 +94,12 @@ def _next(todo: list[Cell]) -> Cell | None:
 def _fill(cell: Cell, stopping: threading.Event) -> float:
     """Run the cell's commands one after the other, write its record, and remove what nobody reads any more."""
     folder = ROOT / cell.folder
-    folder.mkdir(parents=True, exist_ok=True)
     own: list[Stage] = stages(cell)
     prints = fingerprints(own)
+    if begun_otherwise(own[1], folder / "stages", prints[own[1].name]):
+        tell(f"{cell.name}: trained with other settings before; filled anew")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     with (folder / "commands.log").open("a", encoding="utf-8") as output:
         for stage in own[1:]:
