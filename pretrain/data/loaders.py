@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler, default_collate
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
-from pretrain.console import STOP_SIGNALS
+from pretrain.console import STOP_SIGNALS, UserError
 from pretrain.data.datasets import Position, SeededImageFolder
 from pretrain.data.seeds import derive_seed
 from pretrain.data.soft_labels import JoinedImages
@@ -26,7 +26,9 @@ class EpochSampler(Sampler[Position]):
     Args:
         length: Number of samples in the data set.
         batch_size: Samples a rank and step; the incomplete last batch of an epoch is dropped when shuffling.
-        shuffle: False for evaluation: in order, nothing dropped, ranks may differ by one sample.
+        shuffle: False for evaluation: every pass in one mixed order, which the length alone decides, since in the
+            folder's own a batch may hold one class and so no pair to mix; nothing dropped, ranks may differ by one
+            sample.
         seed: Of the run.
         rank, world_size: This process and their number.
         repeats: Of each image when shuffling.
@@ -58,7 +60,9 @@ class EpochSampler(Sampler[Position]):
 
     def __iter__(self) -> Iterator[Position]:
         if not self.shuffle:
-            yield from ((0, index) for index in range(self.rank, self.length, self.world_size))
+            generator = torch.Generator().manual_seed(derive_seed(self.length))
+            order = torch.randperm(self.length, generator=generator).tolist()
+            yield from ((0, index) for index in order[self.rank :: self.world_size])
             return
         generator = torch.Generator().manual_seed(derive_seed(self.seed, self.epoch))
         order = torch.randperm(self.length, generator=generator).tolist()
@@ -111,6 +115,24 @@ def start(loader: DataLoader) -> Iterator[list[Tensor]]:
         return iter(loader)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def batches_of(loader: DataLoader) -> Iterator[list[Tensor]]:
+    """Yield the loader's batches; what a worker meets is told in its own sentence, without the worker's traceback."""
+    batches = start(loader)
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        except UserError as error:  # a worker's comes with the worker's traceback, its own sentence last
+            raise UserError(str(error).strip().splitlines()[-1].partition("UserError: ")[2] or str(error)) from None
+        yield batch
+
+
+def far_pairs(length: int, count: int) -> list[int]:
+    """Return 2 `count` numbers of images, neighbours half a data set apart: classes lie in order."""
+    return torch.linspace(0, length - 1, 2 * count).long().view(2, count).T.flatten().tolist()
 
 
 def stop(loader: DataLoader) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any, Literal
@@ -80,9 +80,14 @@ def train_transform(settings: TransformSettings) -> Callable[[Image.Image], Tens
 
 def eval_transform(settings: TransformSettings) -> v2.Transform:
     """Return resize and centre crop, PIL image to uint8 tensor (3, side, side); the side is that of the test images."""
+    return v2.Compose([_to_tensor, *eval_crop(settings)])
+
+
+def eval_crop(settings: TransformSettings) -> list[v2.Transform]:
+    """Return resize and centre crop of uint8 images (..., 3, H, W), one after the other."""
     side = settings.test_size or settings.size
     resized = v2.Resize(round(side / settings.test_crop_ratio), INTERPOLATIONS[settings.interpolation], antialias=True)
-    return v2.Compose([_to_tensor, resized, v2.CenterCrop(side)])
+    return [resized, v2.CenterCrop(side)]
 
 
 class RandomResizedCrop:
@@ -187,15 +192,21 @@ def _posterize(image: Image.Image, bits: int, **_: Any) -> Image.Image:
 
 
 class Normalise(nn.Module):
-    """uint8 images (N, 3, H, W) to float32, by ImageNet's mean and standard deviation on the [0, 1] scale."""
+    """uint8 images (N, 3, H, W) to float32, by a mean and a standard deviation on the [0, 1] scale.
+
+    Args:
+        mean, std: Of each channel; ImageNet's, unless a network was trained with others.
+    """
 
     scale: Tensor
     offset: Tensor
 
-    def __init__(self) -> None:
+    def __init__(
+        self, mean: Sequence[float] = IMAGENET_DEFAULT_MEAN, std: Sequence[float] = IMAGENET_DEFAULT_STD
+    ) -> None:
         super().__init__()
-        self.register_buffer("scale", 1 / (255 * torch.tensor(IMAGENET_DEFAULT_STD)).view(1, 3, 1, 1), persistent=False)
-        offset = torch.tensor(IMAGENET_DEFAULT_MEAN) / torch.tensor(IMAGENET_DEFAULT_STD)
+        self.register_buffer("scale", 1 / (255 * torch.tensor(std)).view(1, 3, 1, 1), persistent=False)
+        offset = torch.tensor(mean) / torch.tensor(std)
         self.register_buffer("offset", offset.view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:

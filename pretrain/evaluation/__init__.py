@@ -1,1 +1,1 @@
-"""What a trained classifier is worth: accuracy."""
+"""What a trained classifier is worth: accuracy, calibration, robustness, mixed images, pictures."""

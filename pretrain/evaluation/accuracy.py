@@ -10,6 +10,11 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
 
+def accuracy_metrics(num_classes: int, device: torch.device) -> dict[int, MulticlassAccuracy]:
+    """Return torchmetrics' top-1 and top-5 accuracy, by k; top-5 is top-K where there are fewer than five classes."""
+    return {k: MulticlassAccuracy(num_classes, top_k=min(k, num_classes), average="micro").to(device) for k in (1, 5)}
+
+
 @torch.no_grad()
 def accuracy(
     models: dict[str, nn.Module], batches: Iterable[tuple[Tensor, Tensor]], num_classes: int, fabric: Fabric
@@ -23,12 +28,12 @@ def accuracy(
         fabric: Sums the counts over its processes.
 
     Returns:
-        {"NAME_top1": .., "NAME_top5": ..} in percent; top-5 is the top-K where there are fewer than five classes.
+        {"NAME_top1": .., "NAME_top5": ..} in percent, see `accuracy_metrics`.
     """
     metrics = {
-        f"{name}_top{k}": MulticlassAccuracy(num_classes, top_k=min(k, num_classes), average="micro").to(fabric.device)
+        f"{name}_top{k}": metric
         for name in models
-        for k in (1, 5)
+        for k, metric in accuracy_metrics(num_classes, fabric.device).items()
     }
     modes = {name: model.training for name, model in models.items()}
     for model in models.values():

@@ -240,7 +240,8 @@ def _files(run: Run) -> dict[str, int | str]:
         "tensorboard/": "the same",
     }
     if isinstance(method, AutoMix):
-        files["mixes/*.png"] = f"one every {settings.inspect_every} epochs"
+        for kind in ("png", "safetensors"):
+            files[f"mixes/*.{kind}"] = f"after the first epoch and every {settings.inspect_every}"
     files |= {checkpoint.FILE_NAME: state, checkpoint.PREVIOUS_NAME: state, "result.json": "a few KiB"}
     for name, network in method.encoders().items():
         files[f"export/{name}.safetensors"] = _bytes(network.state_dict().values())

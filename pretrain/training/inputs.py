@@ -1,4 +1,4 @@
-"""What a run sees: training batches that can go on from any step, and validation batches in order."""
+"""What a run sees: training batches that can go on from any step, and validation batches."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torchvision.transforms import v2
 
 from pretrain.console import UserError
 from pretrain.data.datasets import SeededImageFolder, open_image_folder
-from pretrain.data.loaders import EpochSampler, build_loader, start, stop
+from pretrain.data.loaders import EpochSampler, batches_of, build_loader, far_pairs, stop
 from pretrain.data.seeds import derive_seed, seeded_libraries
 from pretrain.data.soft_labels import JoinedImages, SoftLabelledImages
 from pretrain.data.transforms import Normalise, eval_transform, train_transform
@@ -62,9 +62,9 @@ class Inputs:
         if not self.steps_per_epoch:
             raise UserError(f"data.batch_size {data.batch_size} exceeds the {len(train_set)} training images")
         pin = fabric.device.type == "cuda"
-        in_order = EpochSampler(len(self._val_set), batch, shuffle=False, **ranks)
+        evaluated = EpochSampler(len(self._val_set), batch, shuffle=False, **ranks)
         self._loader = build_loader(train_set, self._sampler, data.workers, pin)
-        self._val_loader = build_loader(self._val_set, in_order, data.workers, pin)
+        self._val_loader = build_loader(self._val_set, evaluated, data.workers, pin)
         self._normalise = Normalise().to(fabric.device)
         self._erase = RandomErasing(data.transform.erasing, mode="pixel", device=fabric.device)
 
@@ -81,12 +81,12 @@ class Inputs:
             step += 1
 
     def validation(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield this process's part of the validation images, as `training` does."""
+        """Yield this process's part of the validation images, as `training` does, in one mixed order."""
         return self._batches(self._val_loader)
 
     def pairs(self, count: int = 4) -> Tensor:
         """Return `count` pairs of validation images as neighbours, (2 count, 3, H, W) normalised, of far classes."""
-        spread = torch.linspace(0, len(self._val_set) - 1, 2 * count).long().view(2, count).T.flatten().tolist()
+        spread = far_pairs(len(self._val_set), count)
         return self._prepare(torch.stack([self._val_set[0, index][0] for index in spread]))
 
     def close(self) -> None:
@@ -102,14 +102,7 @@ class Inputs:
         return [self._folder.path(index) for index in flags.nonzero().flatten().tolist()]
 
     def _batches(self, loader: DataLoader) -> Iterator[tuple[Tensor, Tensor]]:
-        batches = start(loader)
-        while True:
-            try:
-                images, labels = next(batches)
-            except StopIteration:
-                return
-            except UserError as error:  # a worker's comes with the worker's traceback, its own sentence last
-                raise UserError(str(error).strip().splitlines()[-1].partition("UserError: ")[2] or str(error)) from None
+        for images, labels in batches_of(loader):
             yield self._prepare(images), labels.to(self.fabric.device, non_blocking=True)
 
     def _erased(self, images: Tensor, step: int) -> Tensor:

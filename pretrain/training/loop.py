@@ -16,6 +16,7 @@ from pretrain.automix import AutoMix
 from pretrain.console import ResumeMe, UserError, progress, tell
 from pretrain.data.seeds import derive_seed
 from pretrain.evaluation.accuracy import accuracy
+from pretrain.evaluation.looks import forget_looks_after
 from pretrain.training.checkpoint import has_state, load_state, load_whole, save_state, whole
 from pretrain.training.devices import (
     average_gradients,
@@ -133,6 +134,8 @@ class Run:
         first = self.fabric.is_global_zero
         project = self.settings.run.wandb
         log = Logbook(self.folder, self.step, project, asdict(self.settings)) if first else None
+        if first:
+            forget_looks_after(self.folder, self.step // self.inputs.steps_per_epoch)
         name = f"{self.settings.name}/{self.settings.method.name}"
         try:
             with progress(name, self.total, self.step, visible=first) as advance:
@@ -234,9 +237,9 @@ class Run:
                 measured |= accuracy(
                     self.method.encoders(), self.inputs.validation(), len(self.inputs.classes), self.fabric
                 )
-        if last or epoch % run.inspect_every == 0:
+        if last or epoch == 1 or epoch % run.inspect_every == 0:  # the first: masks come early in training (Fig. 7)
             with gathered(self.method), self.fabric.autocast():
-                found, figure = inspect_mixing(
+                found, look = inspect_mixing(
                     self.method,
                     self.inputs.validation(),
                     self.inputs.pairs,
@@ -245,11 +248,9 @@ class Run:
                     self.fabric,
                 )
             measured |= found
-            if log and figure:
-                path = self.folder / "mixes" / f"epoch_{epoch:04d}.png"
-                path.parent.mkdir(exist_ok=True)
-                figure.savefig(path, dpi=110)
-                log.picture(self.step, "mixes", figure)
+            if log and look:
+                look.save(self.folder, epoch)
+                log.picture(self.step, "mixes", look.figure)
         if unreadable := self.inputs.unreadable():
             measured["unreadable_images"] = float(len(unreadable))
             if log:

@@ -119,7 +119,7 @@ class RunSettings:
         checkpoint_steps: Steps between training states within an epoch; None: none.
         evaluate_every: Epochs between evaluations; the last epoch is always evaluated.
         inspect_every: Epochs between looks at the mixing: the accuracy on mixed samples (Fig. 4) and, for AutoMix, a
-            picture of masks over lambda (Figs. 5, 7, 12, 13). The last epoch is always looked at.
+            picture of masks over lambda (Figs. 5, 7, 12, 13). The first and the last epoch are always looked at.
         wandb: Project at Weights & Biases that gets the log too (pip install wandb); None: none.
     """
 

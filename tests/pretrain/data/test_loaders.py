@@ -37,6 +37,17 @@ def test_ranks_share_an_epoch_without_overlap():
     assert sorted(i for r in range(3) for _, i in EpochSampler(7, 2, False, rank=r, world_size=3)) == list(range(7))
 
 
+def test_evaluation_sees_all_images_in_one_order_that_mixes_the_classes():
+    sampler = EpochSampler(1000, 100, shuffle=False)  # of a folder of ten classes, each a hundred in a row
+    order = list(sampler)
+    assert order == list(sampler)
+    assert sorted(order) == [(0, index) for index in range(1000)]
+    for first in range(0, 1000, 100):
+        assert len({index // 100 for _, index in order[first : first + 100]}) == 10
+    shares = [list(EpochSampler(1000, 100, False, rank=rank, world_size=3)) for rank in range(3)]
+    assert [order[rank::3] for rank in range(3)] == shares
+
+
 def test_a_pass_can_start_in_the_middle():
     sampler = EpochSampler(12, 4, shuffle=True)
     whole = list(sampler)
@@ -135,8 +146,9 @@ def test_batches_lie_in_memory_as_images_do(tmp_path, workers):
     for number in range(4):
         Image.effect_noise((20, 24), 90).save(tmp_path / f"a/{number}.png")
     images = SeededImageFolder(tmp_path, v2.PILToTensor())
-    [(batch, labels)] = start(build_loader(images, EpochSampler(4, 4, shuffle=False), workers, pin_memory=False))
-    assert torch.equal(batch, torch.stack([images[0, index][0] for index in range(4)]))
+    sampler = EpochSampler(4, 4, shuffle=False)
+    [(batch, labels)] = start(build_loader(images, sampler, workers, pin_memory=False))
+    assert torch.equal(batch, torch.stack([images[position][0] for position in sampler]))
     assert batch.is_contiguous(memory_format=torch.channels_last)
     assert labels.tolist() == [0] * 4
 

@@ -67,8 +67,12 @@ def test_sizes_of_files_are_what_a_run_writes(config, tmp_path, fabric):
             assert size < written < 1.02 * size + 60_000, name  # names and shapes of the tensors come on top
         elif "*" not in name and name != "state.previous.pth":
             assert (tmp_path / "run" / name.rstrip("/")).exists(), name
-    assert set(found.files) - {"mixes/*.png", "tensorboard/", "state.previous.pth"} <= {
-        str(path.relative_to(tmp_path / "run")) for path in (tmp_path / "run").rglob("*")
+    written = {str(path.relative_to(tmp_path / "run")) for path in (tmp_path / "run").rglob("*")}
+    assert {name for name in found.files if "*" not in name} - {"tensorboard/", "state.previous.pth"} <= written
+    assert {name for name in found.files if "*" in name} == {"mixes/*.png", "mixes/*.safetensors"}
+    assert {name for name in written if name.startswith("mixes/")} == {
+        "mixes/epoch_0001.png",
+        "mixes/epoch_0001.safetensors",
     }
 
 

@@ -8,11 +8,17 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from pretrain.automix import load_mix_block
+from pretrain.backbones import load_backbone, stage_features
 from pretrain.console import UserError
+from pretrain.data.transforms import Normalise
+from pretrain.evaluation.looks import find_looks, read_look
 from pretrain.evaluation.mixed_accuracy import mixed_accuracy
+from pretrain.evaluation.pictures import draw_masks_over_training
 from pretrain.training import loop
 from pretrain.training.checkpoint import FILE_NAME
 from pretrain.training.devices import launch_fabric
+from pretrain.training.inputs import Inputs
 from pretrain.training.logbook import read_log
 from pretrain.training.loop import train
 from pretrain.training.settings import load_settings
@@ -37,11 +43,62 @@ def test_the_log_of_automix(config, tmp_path, fabric):
         assert entry["images_per_second"] > 0
     epochs = [entry for entry in entries if "epoch" in entry]
     assert all({"teacher_top1", "student_top1", "teacher_top5", "student_top5"} <= set(entry) for entry in epochs)
-    assert [entry["epoch"] for entry in epochs if "mixed_acc1" in entry] == [2, 4]
-    for epoch in (2, 4):
+    assert [entry["epoch"] for entry in epochs if "mixed_acc1" in entry] == [1, 2, 4]
+    for epoch in (1, 2, 4):
         with Image.open(tmp_path / f"mixes/epoch_{epoch:04d}.png") as picture:
             assert picture.width > 600
-    assert len(list((tmp_path / "mixes").iterdir())) == 2
+    assert [*find_looks(tmp_path)] == [1, 2, 4]
+    assert len(list((tmp_path / "mixes").iterdir())) == 6
+
+
+def test_a_look_keeps_the_masks_of_the_run(config, tmp_path, fabric):
+    """The last look is what the exported Mix Block makes of the same validation images."""
+    settings = load_settings(config, {"optim.epochs": 2})
+    train(settings, tmp_path, resume=False, fabric=fabric)
+    look = read_look(find_looks(tmp_path)[2])
+    inputs = Inputs(settings, fabric)
+    images = inputs.pairs()
+    torch.testing.assert_close(look.pairs.float() / 255, Normalise().inverse(images), atol=1e-6, rtol=0)
+    teacher, _ = load_backbone(tmp_path / "export/teacher")
+    block = load_mix_block(tmp_path / "export/mix_block")
+    with torch.no_grad():
+        masks = block(stage_features(teacher, images, 3), torch.arange(len(images)) ^ 1, 0.5, (32, 32))
+    assert look.masks.shape == (4, 1, 32, 32)
+    torch.testing.assert_close(look.masks.float(), masks[::2], atol=1e-3, rtol=0)
+    assert _columns(draw_masks_over_training(tmp_path)) == ["epoch 1", "epoch 2"]
+
+
+def _columns(figure):
+    return [title for axes in figure.axes if "epoch" in (title := axes.get_title())][:2]
+
+
+def test_a_run_that_goes_on_leaves_the_same_looks_and_none_of_another_run(config, tmp_path, fabric, monkeypatch):
+    settings = load_settings(config, {"optim.epochs": 2, "run.checkpoint_every": 1, "run.inspect_every": 1})
+    train(settings, tmp_path / "whole", resume=False, fabric=fabric)
+    real_step = loop.Run._step
+
+    def dying_step(run, images, labels):
+        if run.step == 6:  # in the second epoch
+            raise ConnectionError
+        real_step(run, images, labels)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Run, "_step", dying_step)
+        with pytest.raises(ConnectionError):
+            train(settings, tmp_path / "killed", resume=False, fabric=fabric)
+    for epoch in (2, 9):  # the second is of the run itself, had it been killed later; the ninth of one before
+        (tmp_path / f"killed/mixes/epoch_{epoch:04d}.safetensors").write_bytes(b"other")
+    train(settings, tmp_path / "killed", resume=True, fabric=fabric)
+    for suffix in (".png", ".safetensors"):
+        whole, killed = (find_looks(tmp_path / run, suffix) for run in ("whole", "killed"))
+        assert [*whole] == [*killed] == [1, 2]
+        assert all(path.read_bytes() == killed[epoch].read_bytes() for epoch, path in whole.items())
+
+
+def test_a_run_without_a_mix_block_leaves_no_masks(config, tmp_path, fabric):
+    train(load_settings(config, {"optim.epochs": 1}, method="mixup"), tmp_path, resume=False, fabric=fabric)
+    with pytest.raises(UserError, match="only runs of AutoMix look at masks"):
+        draw_masks_over_training(tmp_path)
 
 
 def test_a_line_is_the_mean_since_the_last_one(config, tmp_path, fabric):
@@ -71,7 +128,7 @@ def test_tensorboard_shows_what_the_log_holds_across_a_resume(config, tmp_path, 
     logged = {entry["step"]: entry["total"] for entry in read_log(tmp_path) if "total" in entry}
     assert shown.keys() == logged.keys() == set(range(1, 9))
     assert all(shown[step] == pytest.approx(value) for step, value in logged.items())
-    assert [event.step for event in board.Images("mixes")] == [8]
+    assert [event.step for event in board.Images("mixes")] == [4, 8]
 
 
 def test_wandb_gets_the_log(config, tmp_path, fabric, monkeypatch):
