@@ -171,7 +171,12 @@ def test_a_cell_that_was_trained_with_other_settings_is_filled_anew(fake, tmp_pa
 
 def _record(condition, seed, top1, seconds=10.0, source="digits", **evaluation):
     branch = "teacher" if CONDITIONS[condition].has_teacher else "model"
-    measured = {"ece": 1.0, "fgsm_error": 50.0, "mixed": {"mixup": {"mixed_acc2": 30.0}}, **evaluation}
+    measured = {
+        "ece": 1.0,
+        "fgsm_error": 50.0,
+        "mixed": {"mixup": {"mixed_acc2": 10.0, "lambda_0.5": {"mixed_acc2": 30.0}}},
+        **evaluation,
+    }
     accuracy = {f"{branch}_top1": top1, f"{branch}_top5": 99.0}
     if branch == "teacher":
         accuracy["student_top1"] = top1 - 1
