@@ -17,6 +17,7 @@ from pretrain.files import read_json, write_json
 from pretrain.training.logbook import read_log
 
 RECORDS = WORK / "records"
+MEASURED = ("images", "top1", "top5", "ece", "calibration", "fgsm_error", "mixed")  # of evaluation.json
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Record:
         accuracy: Of every network, medians of the last tenth of the epochs.
         curve: [step, seconds, top-1] of the result at each evaluation.
         last: Means of the losses and measures in the log's last line.
-        evaluation: evaluation.json without what says where it was made.
+        evaluation: The `MEASURED` entries of evaluation.json.
         wsol, detection: Figures by name; None for a source without boxes.
         seconds: Of each command.
     """
@@ -92,7 +93,7 @@ def write_record(cell: Cell) -> Record:
         accuracy=result["accuracy"],
         curve=[[entry["step"], round(entry["elapsed"], 1), round(entry[key], 3)] for entry in log if key in entry],
         last=[{k: v for k, v in entry.items() if k not in ("step", "lr")} for entry in log if "total" in entry][-1],
-        evaluation={k: v for k, v in evaluation.items() if k not in ("checkpoint", "data")},
+        evaluation={name: evaluation[name] for name in MEASURED},
         wsol=_localisation(folder) if cell.source.scenes else None,
         detection=_detection(folder) if cell.source.scenes else None,
         seconds={stage.name: _seconds(stage, folder) for stage in done[1:]},
@@ -155,5 +156,13 @@ def _seconds(stage: Stage, folder: Path) -> float:
 
 
 def dumps(records: Iterable[Record]) -> str:
-    """Return records as JSON lines."""
-    return "".join(json.dumps(asdict(record)) + "\n" for record in records)
+    """Return records as JSON lines, their numbers to three decimals."""
+    return "".join(json.dumps(_rounded(asdict(record)), separators=(",", ":")) + "\n" for record in records)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_rounded(entry) for entry in value]
+    return round(value, 3) if isinstance(value, float) else value
