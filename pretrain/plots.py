@@ -70,7 +70,7 @@ def styles_of(names: Iterable[str]) -> dict[str, Style]:
 
 
 def save_png(figure: Figure, path: str | Path, dpi: int = 100) -> None:
-    """Write a figure atomically, in a palette of 256 colours: a third of the bytes where it shows photographs."""
+    """Write a figure atomically, in a palette of few colours: a third of the bytes where it shows photographs."""
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=dpi)
     with Image.open(drawn) as picture, atomic_path(path) as temporary:

@@ -30,8 +30,9 @@ from pretrain.evaluation.pictures import (
 )
 from pretrain.evaluation.report import markdown
 from pretrain.evaluation.subject import LARGEST_BATCH, Images, Subject, open_checkpoint
-from pretrain.files import atomic_path, require_writable, write_json, write_text
+from pretrain.files import require_writable, write_json, write_text
 from pretrain.mixups.policy import one_hot
+from pretrain.plots import save_png
 
 METRICS = ("accuracy", "ece", "fgsm", "mixed", "corruption", "cam", "masks")
 IN_ONE_PASS = {"accuracy", "ece", "fgsm", "mixed"}
@@ -229,8 +230,7 @@ class _Evaluation:
 
     def _picture(self, name: str, figure: Figure) -> None:
         path = self.out / f"{name}.png"
-        with atomic_path(path) as temporary:
-            figure.savefig(temporary, dpi=110)
+        save_png(figure, path)
         self.pictures[name] = path.name
 
     def write(self) -> dict[str, Any]:

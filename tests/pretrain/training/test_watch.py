@@ -8,8 +8,6 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pretrain.automix import load_mix_block
-from pretrain.backbones import load_backbone, stage_features
 from pretrain.console import UserError
 from pretrain.data.transforms import Normalise
 from pretrain.evaluation.looks import find_looks, read_look
@@ -19,8 +17,10 @@ from pretrain.training import loop
 from pretrain.training.checkpoint import FILE_NAME
 from pretrain.training.devices import launch_fabric
 from pretrain.training.inputs import Inputs
+from pretrain.training.inspection import inspect_mixing
 from pretrain.training.logbook import read_log
 from pretrain.training.loop import train
+from pretrain.training.methods import method_of
 from pretrain.training.settings import load_settings
 
 
@@ -51,25 +51,24 @@ def test_the_log_of_automix(config, tmp_path, fabric):
     assert len(list((tmp_path / "mixes").iterdir())) == 6
 
 
-def test_a_look_keeps_the_masks_of_the_run(config, tmp_path, fabric):
-    """The last look is what the exported Mix Block makes of the same validation images."""
-    settings = load_settings(config, {"optim.epochs": 2})
-    train(settings, tmp_path, resume=False, fabric=fabric)
-    look = read_look(find_looks(tmp_path)[2])
+def test_a_look_keeps_the_images_and_the_masks_of_lambda_one_half(config, tmp_path, fabric):
+    settings = load_settings(config, {})
     inputs = Inputs(settings, fabric)
+    torch.manual_seed(0)
+    method = method_of(settings, 3).train()
+    method.mix_block.value.weight.data[:, -1] = 2  # of lambda; else the masks of all lambdas are nearly one half
+    _, look = inspect_mixing(method, inputs.validation(), inputs.pairs, 3, 0, fabric)
+    assert method.training
+    look.save(tmp_path, 7)
+    kept = read_look(tmp_path / "mixes/epoch_0007.safetensors")
     images = inputs.pairs()
-    torch.testing.assert_close(look.pairs.float() / 255, Normalise().inverse(images), atol=1e-6, rtol=0)
-    teacher, _ = load_backbone(tmp_path / "export/teacher")
-    block = load_mix_block(tmp_path / "export/mix_block")
+    torch.testing.assert_close(kept.pairs.float() / 255, Normalise().inverse(images), atol=1e-6, rtol=0)
     with torch.no_grad():
-        masks = block(stage_features(teacher, images, 3), torch.arange(len(images)) ^ 1, 0.5, (32, 32))
-    assert look.masks.shape == (4, 1, 32, 32)
-    torch.testing.assert_close(look.masks.float(), masks[::2], atol=1e-3, rtol=0)
-    assert _columns(draw_masks_over_training(tmp_path)) == ["epoch 1", "epoch 2"]
-
-
-def _columns(figure):
-    return [title for axes in figure.axes if "epoch" in (title := axes.get_title())][:2]
+        features = method.eval().features(images)
+        masks = method.mix_block(features, torch.arange(len(images)) ^ 1, 0.5, (32, 32))
+        others = method.mix_block(features, torch.arange(len(images)) ^ 1, 0.6, (32, 32))
+    assert (others - masks).abs().mean() > 0.01
+    torch.testing.assert_close(kept.masks.float(), masks[::2], atol=1e-3, rtol=0)
 
 
 def test_a_run_that_goes_on_leaves_the_same_looks_and_none_of_another_run(config, tmp_path, fabric, monkeypatch):
@@ -93,6 +92,8 @@ def test_a_run_that_goes_on_leaves_the_same_looks_and_none_of_another_run(config
         whole, killed = (find_looks(tmp_path / run, suffix) for run in ("whole", "killed"))
         assert [*whole] == [*killed] == [1, 2]
         assert all(path.read_bytes() == killed[epoch].read_bytes() for epoch, path in whole.items())
+    titles = [axes.get_title() for axes in draw_masks_over_training(tmp_path / "whole").axes]
+    assert titles[:4] == ["image i", "epoch 1", "epoch 2", "image j"]
 
 
 def test_a_run_without_a_mix_block_leaves_no_masks(config, tmp_path, fabric):

@@ -17,7 +17,8 @@ from evidence.study.tables import (
     test_table,
 )
 from pretrain.console import UserError
-from pretrain.files import atomic_path, write_text
+from pretrain.files import write_text
+from pretrain.plots import save_png
 
 BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -41,8 +42,7 @@ def write_report(source: Path | None = None, page: Path | None = None) -> None:
     write_text(work / "records.jsonl", dumps(records))
     for images in SOURCES:
         if any(record.source == images.key for record in records):
-            with atomic_path(work / f"curves_{images.key}.png") as temporary:
-                draw_curves(records, images).savefig(temporary, dpi=110)
+            save_png(draw_curves(records, images), work / f"curves_{images.key}.png")
     if page is not None:
         write_text(page, fill_blocks(page.read_text(encoding="utf-8"), blocks))
     print(f"{text}\n\n{filled} {WORK / 'study.md'}, {WORK / 'records.jsonl'}, {WORK}/curves_*.png")
