@@ -35,6 +35,10 @@ class MaskLook:
         images, masks = self.pairs.float() / 255, self.masks.float()
         return masks * images[::2] + (1 - masks) * images[1::2]
 
+    def spread(self) -> float:
+        """Return the standard deviation inside a mask, mean over the pairs: 0 is MixUp, 0.5 halves cut apart."""
+        return float(self.masks.float().flatten(1).std(dim=1, correction=0).mean())
+
     def save(self, stem: Path) -> None:
         """Write STEM.safetensors atomically."""
         with atomic_path(stem.with_suffix(".safetensors")) as temporary:

@@ -140,3 +140,9 @@ def test_the_block_of_another_network_is_refused(exported):
     network, card = exported
     with pytest.raises(UserError, match="the Mix Block reads 128 channels and stage 3 of resnet10t has 256"):
         draw_masks_over_lambda(MixBlock(128).eval(), network, torch.rand(2, 3, 64, 64), card)
+
+
+def test_the_spread_of_masks_is_nought_of_mixup_and_a_half_of_halves():
+    pairs = torch.zeros(4, 3, 2, 2, dtype=torch.uint8)
+    masks = torch.tensor([[[[0.3, 0.3], [0.3, 0.3]]], [[[0.0, 1.0], [0.0, 1.0]]]], dtype=torch.float16)
+    assert MaskLook(pairs, masks).spread() == pytest.approx(0.25)  # mean of 0 and 0.5

@@ -13,6 +13,7 @@ from typing import Any
 from evidence.stages import ROOT, Stage, fingerprints
 from evidence.study.plan import BY_KEY, SOURCES, WORK, Cell, stages
 from pretrain.console import UserError
+from pretrain.evaluation.looks import find_looks, read_look
 from pretrain.files import read_json, write_json
 from pretrain.training.logbook import read_log
 
@@ -34,6 +35,7 @@ class Record:
         accuracy: Of every network, medians of the last tenth of the epochs.
         curve: [step, seconds, top-1] of the result at each evaluation.
         last: Means of the losses and measures in the log's last line.
+        mask_spread: `MaskLook.spread` of the Mix Block at the end of the training; None without one.
         evaluation: The `MEASURED` entries of evaluation.json.
         wsol, detection: Figures by name; None for a source without boxes.
         seconds: Of each command.
@@ -52,6 +54,7 @@ class Record:
     curve: list[list[float]]
     last: dict[str, float]
     evaluation: dict[str, Any]
+    mask_spread: float | None = None
     wsol: dict[str, Any] | None = None
     detection: dict[str, float] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
@@ -94,6 +97,7 @@ def write_record(cell: Cell) -> Record:
         curve=[[entry["step"], round(entry["elapsed"], 1), round(entry[key], 3)] for entry in log if key in entry],
         last=[{k: v for k, v in entry.items() if k not in ("step", "lr")} for entry in log if "total" in entry][-1],
         evaluation={name: evaluation[name] for name in MEASURED},
+        mask_spread=_mask_spread(run),
         wsol=_localisation(folder) if cell.source.scenes else None,
         detection=_detection(folder) if cell.source.scenes else None,
         seconds={stage.name: _seconds(stage, folder) for stage in done[1:]},
@@ -135,6 +139,11 @@ def _record(content: Any, where: str) -> Record:
     if record.source not in [source.key for source in SOURCES] or record.condition not in BY_KEY:
         raise UserError(f"{where}: the study has no such cell any more; remove it")
     return record
+
+
+def _mask_spread(run: Path) -> float | None:
+    looks = list(find_looks(run).values())
+    return read_look(looks[-1]).spread() if looks else None
 
 
 def _localisation(folder: Path) -> dict[str, Any]:

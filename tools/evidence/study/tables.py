@@ -131,15 +131,17 @@ def ablation_table(records: Sequence[Record], table: int) -> str:
 
 
 def networks_table(records: Sequence[Record], source: Source) -> str:
-    """Return teacher and student side by side, where a method has both, and how well the masks keep to lambda."""
+    """Return teacher and student side by side where a method has both, and what the masks are like at the end."""
     rows = []
     for condition in CONDITIONS:
         own = values(records, source.key, condition.key)
-        if own and "student_top1" in own[0].accuracy:
-            both = [summary([r.accuracy[f"{name}_top1"] for r in own]) for name in ("teacher", "student")]
-            errors = [100 * r.last["lam_error"] for r in own if "lam_error" in r.last]
-            rows.append([condition.title, _seeds(own), *both, summary(errors)])
-    return _markdown(["method", "seeds", "teacher", "student", "abs(λ − mask mean), %"], rows)
+        if own and (condition.has_teacher or condition.method == "automix"):
+            both = [summary([r.accuracy.get(f"{name}_top1") for r in own]) for name in ("teacher", "student")]
+            errors = summary([100 * r.last["lam_error"] if "lam_error" in r.last else None for r in own])
+            spreads = summary([None if r.mask_spread is None else 100 * r.mask_spread for r in own])
+            rows.append([condition.title, _seeds(own), *both, errors, spreads])
+    headings = ["method", "seeds", "teacher", "student", "abs(λ − mask mean), %", "spread inside a mask, %"]
+    return _markdown(headings, rows)
 
 
 def _mean_seconds(records: Sequence[Record]) -> float:
