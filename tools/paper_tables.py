@@ -34,15 +34,21 @@ def main() -> None:
     from rich.console import Console
 
     from evidence.found import existing
+    from evidence.output import require_file
     from evidence.paper import FILES
     from evidence.printing import as_json, as_markdown, print_tables
     from evidence.tables import build_tables, commands
     from pretrain.files import write_json, write_text
 
+    for option, path in (("--json", arguments.json), ("--markdown", arguments.markdown)):
+        if path:
+            require_file(path, option, f"paper_tables.{'md' if option == '--markdown' else 'json'}")
     numbers = list(dict.fromkeys(arguments.table or sorted(FILES)))
     tables, left_out = build_tables(numbers, existing(arguments.runs))
     if arguments.json:
         write_json(arguments.json, as_json(tables, left_out))
+        if not arguments.commands:  # these are printed and nothing else
+            tell(f"written: {arguments.json}")
     if arguments.markdown:
         command = shlex.join(["python", "tools/paper_tables.py", *sys.argv[1:]])
         write_text(arguments.markdown, as_markdown(tables, left_out, command, arguments.markdown.parent))

@@ -18,7 +18,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument("--labelled", type=int, default=10, metavar="N", help="training images a digit (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="decides which ones (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="decides which ones (%(default)s)")
     arguments = parser.parse_args()
 
     from pretrain.data.prepare.digits import write_digits  # late: --help answers at once

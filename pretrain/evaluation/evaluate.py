@@ -36,6 +36,7 @@ from pretrain.plots import save_png
 
 METRICS = ("accuracy", "ece", "fgsm", "mixed", "corruption", "cam", "masks")
 IN_ONE_PASS = {"accuracy", "ece", "fgsm", "mixed"}
+PICTURES = ("calibration", "mixed_cams", "masks_over_lambda", "masks_over_training")
 DRAWN_PAIRS = 4
 SEED = 0  # of every mix
 
@@ -68,9 +69,11 @@ def evaluate(
             not there, or do not fit together.
     """
     if unknown := [name for name in metrics if name not in (*METRICS, "all")]:
-        raise UserError(f"unknown metric '{unknown[0]}'{did_you_mean(unknown[0], [*METRICS, 'all'])}")
+        comma = "; put spaces between names, not commas" if "," in unknown[0] else ""
+        known = did_you_mean(unknown[0], [*METRICS, "all"])
+        raise UserError(f"--metrics {unknown[0]}: no such metric{comma or known}")
     if batch_size is not None and batch_size < 1:
-        raise UserError(f"a batch has at least one image, not {batch_size}")
+        raise UserError(f"--batch-size {batch_size}: a batch has at least one image")
     subject = open_checkpoint(checkpoint, device)
     evaluation = _Evaluation(subject, out or subject.own_out, {*metrics})
     evaluation.run(data, cifar_c, batch_size)
@@ -234,10 +237,13 @@ class _Evaluation:
         self.pictures[name] = path.name
 
     def write(self) -> dict[str, Any]:
-        """Write what was found, and return it."""
+        """Write what was found in the place of an earlier evaluation, whose other pictures go, and return it."""
         found = {**self.found, "pictures": self.pictures, "left_out": self.left_out}
-        write_text(self.out / "evaluation.md", markdown(found))
         write_json(self.out / "evaluation.json", found)
+        write_text(self.out / "evaluation.md", markdown(found))
+        for name in PICTURES:
+            if name not in self.pictures:
+                (self.out / f"{name}.png").unlink(missing_ok=True)
         return found
 
 

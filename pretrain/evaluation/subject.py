@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from pretrain.backbones import BackboneCard, load_backbone
-from pretrain.console import UserError
+from pretrain.console import UserError, first_few
 from pretrain.data.card import check_against, read_data_card
 from pretrain.data.datasets import SeededImageFolder
 from pretrain.data.loaders import EpochSampler, batches_of, build_loader, far_pairs, stop
@@ -69,14 +70,24 @@ def open_checkpoint(checkpoint: Path, device: str = "auto") -> Subject:
     run: Path | None = checkpoint
     if checkpoint.is_dir():
         if not (checkpoint / "result.json").is_file():
-            raise UserError(f"{checkpoint}: no result.json, so no finished run; name a run's folder or its export/NAME")
-        weights = checkpoint / "export" / read_json(checkpoint / "result.json")["branch"]
+            raise UserError(f"{checkpoint}: no result.json, so no finished run{_near(checkpoint)}")
+        weights = checkpoint / "export" / _result_of(checkpoint / "result.json")
         out = checkpoint / "evaluation"
     else:
         weights = checkpoint.with_suffix("") if checkpoint.suffix in (".safetensors", ".json") else checkpoint
         run = weights.parent.parent if (weights.parent.parent / "result.json").is_file() else None
         out = weights.parent / "evaluation" / weights.name  # a run's networks do not overwrite each other's
+        if not weights.with_suffix(".json").is_file():
+            raise UserError(
+                f"{checkpoint}: neither the folder of a run nor an exported backbone, NAME.safetensors with its card "
+                "NAME.json beside it; a run leaves both under export"
+            )
     model, card = load_backbone(weights)
+    if broken := [name for name, tensor in model.state_dict().items() if not torch.isfinite(tensor).all()]:
+        raise UserError(
+            f"{weights}.safetensors: {first_few(broken)} hold values that are not finite, so that every figure would "
+            "be of chance; the training diverged: see its log"
+        )
     transform = card.training.get("data", {}).get("transform", {"size": card.input_size[0]})
     if card.training.get("run", {}).get("channels_last"):
         model.to(memory_format=torch.channels_last)
@@ -87,9 +98,36 @@ def open_checkpoint(checkpoint: Path, device: str = "auto") -> Subject:
         model.to(found),
         card,
         found,
-        TransformSettings(**transform),
+        _transform(transform, weights),
         Normalise(card.mean, card.std).to(found),
     )
+
+
+def _near(folder: Path) -> str:
+    """Return the end of a message: the runs or networks that the folder holds, or what to name."""
+    runs = sorted(path.parent for path in folder.glob("*/result.json"))
+    networks = sorted(path for path in folder.glob("*.safetensors") if path.name != "mix_block.safetensors")
+    if runs or networks:
+        return f"; name one of those in it: {first_few([*runs, *networks])}"
+    return "; name a run's folder or its export/NAME"
+
+
+def _result_of(path: Path) -> str:
+    """Return the name of the network that is a run's result."""
+    content = read_json(path)
+    branch = content.get("branch") if isinstance(content, dict) else None
+    if not isinstance(branch, str):
+        raise UserError(f"{path}: not the result of a run (it needs branch); name one of its networks, export/NAME")
+    return branch
+
+
+def _transform(values: dict[str, Any], weights: Path) -> TransformSettings:
+    try:
+        return TransformSettings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(("training", "data", "transform", *map(str, first["loc"])))
+        raise UserError(f"{weights}.json: {where}: {first['msg']}; export the backbone again") from error
 
 
 def _device(name: str) -> torch.device:
@@ -128,14 +166,19 @@ class Images:
         self.root = Path(settings["root"]) if root is None else root
         prepare = settings.get("prepare", "see docs/data.md")
         if not (self.root / "val").is_dir():
+            if root is not None:
+                raise UserError(f"--data {root}: no folder val/<class>/ there")
             raise UserError(
                 f"{self.root}: no folder val/<class>/ there; name the images by --data, or prepare: {prepare}"
             )
         self.batch_size = batch_size or min(settings.get("batch_size", BATCH), LARGEST_BATCH)
         self._set = SeededImageFolder(self.root / "val", eval_transform(subject.transform))
-        require_same_classes(self._set.classes, list(subject.card.classes), str(subject.weights))
         if card := read_data_card(self.root):
             check_against(card, self.root, "val", self._set.classes, len(self._set), prepare)
+        try:
+            require_same_classes(self._set.classes, list(subject.card.classes), str(subject.weights))
+        except UserError as error:
+            raise UserError(f"{error}; the data set is {self.root}, and --data names another") from error
         workers = min(settings.get("workers", 0), os.cpu_count() or 1)
         self._loader = build_loader(
             self._set,

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -571,3 +572,23 @@ def test_an_export_without_a_digest_is_no_run_s(tmp_path):
     folder = _run(tmp_path)
     (folder / "export" / "mix_block.json").write_text("{}")
     assert list(Found([tmp_path]).exported) == [_digest(folder)]
+
+
+def test_files_that_cannot_be_written_are_told_before_the_work(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["tools/paper_tables.py", "--table", "12", "--runs", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(ROOT / "tools/paper_tables.py"), run_name="__main__")
+        return ended.value.code, capsys.readouterr()
+
+    assert call("--json", tmp_path)[1].err == (
+        f"error: {tmp_path}: is a folder; name a file, such as --json {tmp_path}/paper_tables.json\n"
+    )
+    code, said = call("--json", tmp_path / "new.json", "--markdown", tmp_path / "file/x.md")
+    assert (code, said.out) == (2, "")
+    assert said.err.endswith("name another folder, by --markdown\n")
+    assert not (tmp_path / "new.json").exists()
+    code, said = call("--json", tmp_path / "new.json")
+    assert (code, said.err) == (0, f"written: {tmp_path}/new.json\n")

@@ -152,3 +152,33 @@ def test_a_stage_is_done_again_when_a_value_of_its_config_changes_but_not_its_no
         path.write_text(text)
         seen.add(prints())
     assert len(seen) == 5
+
+
+def test_seconds_of_a_time_that_was_done_or_had_another_command_do_not_count(tmp_path):
+    stage = _stage(tmp_path, "own", _append(tmp_path, "own"))
+    prints = chain.fingerprints([stage])["own"]
+    for before in ({"fingerprint": prints, "done": True}, {"fingerprint": "another", "done": False}):
+        chain.write_json(tmp_path / "own.json", {**before, "seconds": 1000.0})
+        assert chain.do(stage, tmp_path, prints) < 500
+    chain.write_json(tmp_path / "own.json", {"fingerprint": prints, "done": False, "seconds": 1000.0})
+    assert chain.do(stage, tmp_path, prints) > 1000
+
+
+def test_a_record_is_there_while_the_command_runs_and_all_that_it_says_goes_to_the_log(tmp_path):
+    code = (
+        f"import json, sys; before = json.load(open({str(tmp_path / 'own.json')!r})); assert before['done'] is False; "
+        f"print('said'); print('warned', file=sys.stderr); {_append(tmp_path, 'own')}"
+    )
+    stage = _stage(tmp_path, "own", code)
+    with (tmp_path / "log").open("w") as log:
+        chain.do(stage, tmp_path, chain.fingerprints([stage])["own"], log)
+    assert set((tmp_path / "log").read_text().split()) == {"said", "warned"}
+
+
+def test_a_command_has_this_interpreter_and_one_that_a_signal_ended_counts_as_stopped(tmp_path):
+    code = f"import os, sys; assert os.environ['PYTHON'] == sys.executable; {_append(tmp_path, 'own')}"
+    chain.run([_stage(tmp_path, "own", code)], tmp_path)
+    code = "import os, signal; signal.signal(signal.SIGINT, signal.SIG_DFL); os.kill(os.getpid(), signal.SIGINT)"
+    with pytest.raises(SystemExit) as ended:
+        chain.run([_stage(tmp_path, "killed", code)], tmp_path)
+    assert ended.value.code == 130

@@ -245,7 +245,13 @@ def test_the_command_line(tmp_path, monkeypatch, capsys):
     assert code == 2
     assert "was not written by tools/report.py; name another file by --out" in said.err
     assert (tmp_path / "work/report.html").read_text() == "<html>of the quickstart</html>"
-    assert "is a folder" in call(tmp_path / "work", "--out", empty)[1].err
+    assert (
+        f"is a folder; name a file, such as --out {empty}/report.html" in call(tmp_path / "work", "--out", empty)[1].err
+    )
+    code, said = call(tmp_path / "work", "--out", tmp_path / "work/report.html/below.html")
+    assert (code, said.err.count("\n")) == (2, 1)
+    assert "report.html: no file can be written there" in said.err
+    assert said.err.endswith("name another folder, by --out\n")
 
     (tmp_path / "work/vanilla/log.jsonl").write_text('{"step": 1}\n[1]\n{"step": 2}\n')
     code, said = call(tmp_path / "work", "--out", tmp_path / "new.html")

@@ -1,6 +1,7 @@
-"""The study: its cells are commands that exist, compare equal steps, and are filled in order; its tables are right."""
+"""The study: its cells are commands that exist, compare equal steps, and are filled in order; a failure is told."""
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -15,8 +16,7 @@ from mmengine.config import DictAction
 
 import study
 from evidence import stages as chain
-from evidence.paper import cells_of
-from evidence.study import plan, records, report, runner, tables
+from evidence.study import plan, records, runner
 from pretrain.automix import AutoMixSettings
 from pretrain.console import UserError
 from pretrain.training.methods import untrained_method_of
@@ -89,14 +89,65 @@ def test_the_quick_part_is_a_part_of_the_whole_and_needs_nothing_outside():
     assert all(cell.needed is None or cell.needed.name in names for cell in quick)
 
 
+def test_what_is_measured_is_the_cells_own_network_with_the_cells_seed():
+    cell = plan.Cell(plan.SOURCES[0], CONDITIONS["automix"], 2)
+    commands = {stage.name: stage.command for stage in plan.stages(cell)}
+    network = "work_dirs/study/scenes/automix/seed2/automix/export/teacher.safetensors"
+    assert all(network in commands[name] for name in ("evaluate", "wsol", "convert"))
+    detect = commands["detect"]
+    assert detect[detect.index("--seed") + 1] == "2"
+    assert detect[detect.index("--weights") + 1] == commands["convert"][3]
+
+
 def test_the_list_is_every_command(capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["study.py", "--list", "--only", "scenes", "automix", "1"])
     assert study.main() == 0
     lines = capsys.readouterr().out.splitlines()
     assert [Path(shlex.split(line)[1 if line.startswith("python") else 0]).stem for line in lines] == [
-        *("pretrain", "evaluate", "eval_wsol", "convert_to_mmdet", "finetune_mmdet")
+        *("study", "pretrain", "evaluate", "eval_wsol", "convert_to_mmdet", "finetune_mmdet")
     ]
     assert all((ROOT / shlex.split(line)[1 if line.startswith("python") else 0]).is_file() for line in lines)
+
+
+def _call(monkeypatch, *words):
+    monkeypatch.setattr("sys.argv", ["study.py", *map(str, words)])
+    return study.main()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--only", "mixip"], "--only mixip: no cell has this word in its name; did you mean 'mixup'"),
+        (["--only", "mixup", "cutmix"], "--only mixup cutmix: no cell has all these words in its name; give at most"),
+        (["--quick", "--only", "no_ce"], "--only no_ce: no cell has this word"),
+        (["--jobs", "0"], "--jobs 0: at least 1 cell at a time"),
+        (["--jobs", "-1"], "--jobs -1: at least 1 cell at a time"),
+        (["--records", "x"], "--records says what --report reads or fills; give it together with --report"),
+        (["--list", "--page", "x"], "--page says what --report reads or fills"),
+        (["--report", "--only", "mixup"], "--only chooses cells to fill or to list; --report"),
+        (["--prepare", "--quick"], "--quick chooses cells to fill or to list"),
+    ],
+)
+def test_options_that_make_no_sense_are_told_and_nothing_begins(monkeypatch, words, message):
+    monkeypatch.setattr(runner, "fill", lambda *_: pytest.fail("began"))
+    with pytest.raises(UserError, match=re.escape(message)):
+        _call(monkeypatch, *words)
+
+
+def test_two_things_at_once_are_refused(monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        _call(monkeypatch, "--list", "--report")
+    assert "not allowed with argument --list" in capsys.readouterr().err
+
+
+def test_a_cell_may_be_chosen_by_its_whole_name(monkeypatch, capsys):
+    assert _call(monkeypatch, "--list", "--only", "digits-automix_fast-2") == 0
+    prepare, train, _ = capsys.readouterr().out.splitlines()
+    assert prepare == "python tools/prepare_digits.py --out work_dirs/study/data/digits"
+    assert train.endswith(
+        "method.trained_mix_block=work_dirs/study/digits/automix/seed2/automix/export/mix_block.safetensors"
+    )
+    assert "method.preset=fast run.seed=2" in train
 
 
 @pytest.fixture
@@ -136,6 +187,8 @@ def test_a_cell_waits_for_the_one_whose_mix_block_it_reads_and_none_is_filled_tw
     assert len(order) == 3
     assert runner.fill(_cells("automix_fast", "automix", "mixup"), jobs=2) == 0
     assert len(order) == 3
+    assert runner.fill(_cells("cutmix"), jobs=2) == 0
+    assert len(order) == 4
     assert (tmp_path / "data.txt").read_text() == "x"
 
 
@@ -169,85 +222,86 @@ def test_a_cell_that_was_trained_with_other_settings_is_filled_anew(fake, tmp_pa
     assert f"{cell.name}: trained with other settings before; filled anew" in capsys.readouterr().err
 
 
-def _record(condition, seed, top1, seconds=10.0, source="digits", **evaluation):
-    branch = "teacher" if CONDITIONS[condition].has_teacher else "model"
-    measured = {
-        "ece": 1.0,
-        "fgsm_error": 50.0,
-        "mixed": {"mixup": {"mixed_acc2": 10.0, "lambda_0.5": {"mixed_acc2": 30.0}}},
-        **evaluation,
-    }
-    accuracy = {f"{branch}_top1": top1, f"{branch}_top5": 99.0}
-    if branch == "teacher":
-        accuracy["student_top1"] = top1 - 1
-    return records.Record(
-        *(source, condition, seed, "0" * 16, "2026-11-27 10:00", {}, branch, 1000, seconds, accuracy),
-        curve=[[10, 1.0, top1]],
-        last={"total": 1.0, "lam_error": 0.125},
-        evaluation=measured,
-        mask_spread=0.25 if condition == "automix" else None,
+def test_a_record_without_fingerprint_or_with_another_is_not_of_a_filled_cell(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "ROOT", tmp_path)
+    [cell] = _cells("mixup")
+    path = tmp_path / records.RECORDS / f"{cell.name}.json"
+    seen = []
+    for content in (None, {}, [], {"fingerprint": "0" * 16}, {"fingerprint": records.fingerprint_of(cell)}):
+        if content is not None:
+            chain.write_json(path, content)
+        seen.append(runner.is_filled(cell))
+    assert seen == [False, False, False, False, True]
+
+
+def test_a_command_that_was_stopped_by_itself_stops_the_others(fake, tmp_path, monkeypatch):
+    """As by kill -INT of one training: nothing new begins, the others save their state, and the status is 130."""
+    order, _ = fake
+    monkeypatch.setattr(
+        runner,
+        "stages",
+        lambda cell: [
+            chain.Stage("data", "data", ("python", "-c", "open('data.txt', 'w')"), Path("data.txt")),
+            chain.Stage(
+                "train",
+                "train",
+                ("python", "-c", "import time, pathlib; pathlib.Path('begun').touch(); time.sleep(50)")
+                if cell.condition.key == "mixup"
+                else (
+                    *("python", "-c"),
+                    "import time, pathlib\nwhile not pathlib.Path('begun').exists(): time.sleep(0.05)\n"
+                    "raise SystemExit(130)",
+                ),
+                Path("never"),
+            ),
+        ],
     )
+    started = time.monotonic()
+    with pytest.raises(SystemExit) as ended:
+        runner.fill(_cells("mixup", "cutmix", "vanilla"), jobs=2)
+    assert ended.value.code == 130
+    assert time.monotonic() - started < 30
+    assert not order
+    assert not (tmp_path / plan.WORK / "digits/vanilla").exists()
 
 
-def test_tables_have_means_sample_deviations_and_seeds():
-    """By hand: 90, 92, 94 have mean 92 and sample deviation 2; 95 and 97 have 96 and the root of 2."""
-    found = [_record("vanilla", seed, top1) for seed, top1 in enumerate((90.0, 92.0, 94.0))]
-    found += [_record("automix", seed, top1, 30.0) for seed, top1 in enumerate((95.0, 97.0))]
-    lines = tables.main_table(found, plan.SOURCES[1]).splitlines()
-    assert lines[2] == "| Vanilla | 3 | 92.0 ± 2.0 | 1.0 ± 0.0 | 50.0 ± 0.0 | 30.0 ± 0.0 | – | 10 | 1.0 |"
-    assert lines[3].startswith("| AutoMix | 2 of 3 | 96.0 ± 1.4 |")
-    assert lines[3].endswith("| 30 | 3.0 |")
-    assert len(lines) == 4
-    ablation = tables.ablation_table(found, 10)
-    assert "| Mix Block, + MP + CE | 67.33 | – (0 of 3) | 96.0 ± 1.4 (2 of 3) |" in ablation
-    assert "MixUp" not in ablation
-    assert "| AutoMix | 2 of 3 | 96.0 ± 1.4 | 95.0 ± 1.4 | 12.5 ± 0.0 | 25.0 ± 0.0 |" in tables.networks_table(
-        found, plan.SOURCES[1]
-    )
+def test_a_cell_that_is_to_stop_begins_no_command(fake, tmp_path):
+    order, _ = fake
+    [cell] = _cells("mixup")
+    stopping = threading.Event()
+    stopping.set()
+    with pytest.raises(SystemExit):
+        runner._fill(cell, stopping)
+    assert not order
+    assert not (tmp_path / f"{cell.name}.txt").exists()
 
 
-def test_the_tests_of_the_table_are_welchs_with_holms_correction():
-    """Two groups of three with means 92 and 96 and deviations 2: t = 2.449, 4 degrees of freedom, p = 0.0705."""
-    found = [_record("vanilla", seed, top1) for seed, top1 in enumerate((90.0, 92.0, 94.0))]
-    found += [_record("automix", seed, top1) for seed, top1 in enumerate((94.0, 96.0, 98.0))]
-    assert tables.test_table(found, plan.SOURCES[1]).splitlines()[2:] == [
-        "| Vanilla | +4.0 | -0.5 to +8.5 | 0.070 | 0.070 | no difference shown |"
+def test_of_a_filled_cell_the_large_files_go(fake, tmp_path):
+    [cell] = _cells("mixup")
+    folder, run = tmp_path / cell.folder, tmp_path / cell.run
+    names = ["state.pth", "state.previous.pth", "export/model.safetensors"]
+    for path in [*(run / name for name in names), folder / "mmdet.pth", folder / "detection/iter_9.pth"]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (run / "state.sharded.pth").mkdir()
+    assert runner.fill([cell], jobs=1) == 0
+    assert sorted(path.name for path in folder.rglob("*") if path.suffix in (".pth", ".safetensors")) == [
+        "model.safetensors"
     ]
-    found += [_record("mixup", seed, top1) for seed, top1 in enumerate((70.0, 70.1, 70.2))]
-    rows = tables.test_table(found, plan.SOURCES[1]).splitlines()[2:]
-    assert rows[0].endswith("| 0.070 | 0.070 | no difference shown |")  # the larger p keeps its value
-    assert rows[1].startswith("| MixUp | +25.9 |")
-    assert rows[1].endswith("| higher |")
 
 
-def test_records_come_back_as_they_were_written_and_odd_ones_are_named(tmp_path):
-    record = _record("automix", 2, 96.0)
-    chain.write_json(tmp_path / f"{record.name}.json", records.asdict(record))
-    assert records.read_records(tmp_path) == [record]
-    lines = tmp_path / "records.jsonl"
-    lines.write_text(records.dumps([replace(record, seed=1), record, _record("vanilla", 0, 90.0)]))
-    assert [r.name for r in records.read_records(lines)] == [
-        *("digits-vanilla-0", "digits-automix-1", "digits-automix-2")
-    ]
-    chain.write_json(tmp_path / "odd.json", {"source": "digits"})
-    with pytest.raises(UserError, match=r"odd\.json: not a record of the study"):
-        records.read_records(tmp_path)
-    chain.write_json(tmp_path / "odd.json", {**records.asdict(record), "condition": "dropped"})
-    with pytest.raises(UserError, match=r"odd\.json: the study has no such cell any more; remove it"):
-        records.read_records(tmp_path)
-
-
-def test_a_page_has_its_blocks_filled_and_keeps_the_rest():
-    page = "Before\n<!-- table: digits -->\nold\n<!-- end -->\nbetween\n<!-- table: table-9 --><!-- end -->\n"
-    page = page.replace("--><!-- end", "-->\n<!-- end")
-    filled = report.fill_blocks(page, {"digits": "NEW", "table-9": "NINE"})
-    assert filled == (
-        "Before\n<!-- table: digits -->\n\nNEW\n\n<!-- end -->\nbetween\n"
-        "<!-- table: table-9 -->\n\nNINE\n\n<!-- end -->\n"
-    )
-    assert report.fill_blocks(filled, {"digits": "NEW", "table-9": "NINE"}) == filled
-    with pytest.raises(UserError, match="a block 'table-9'; there are tables for digits"):
-        report.fill_blocks(page, {"digits": "NEW"})
+def test_commands_that_were_done_are_not_done_again_after_one_failed(fake, tmp_path, monkeypatch):
+    """The tests of the chain are in test_quickstart.py; here: that a cell's own commands go through it."""
+    [cell] = _cells("mixup")
+    own = runner.stages(cell)
+    code = "import os; assert os.environ['OMP_NUM_THREADS'] == '1'; open('first.txt', 'a').write('x')"
+    first = chain.Stage("train", "train", ("python", "-c", code), Path("first.txt"))
+    last = chain.Stage("evaluate", "evaluate", ("python", "-c", "open('go'); open('last.txt', 'w')"), Path("last.txt"))
+    monkeypatch.setattr(runner, "stages", lambda cell: [own[0], first, last])
+    assert runner.fill([cell], jobs=1) == 1
+    (tmp_path / "go").touch()
+    assert runner.fill([cell], jobs=1) == 0
+    assert (tmp_path / "first.txt").read_text() == "x"
 
 
 @pytest.mark.parametrize(("number", "whole_group"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
@@ -289,12 +343,3 @@ runner.fill([plan.Cell(plan.SOURCES[1], plan.BY_KEY[key], 0) for key in ("vanill
     assert (tmp_path / "cleaned").exists()
     assert "stopping: the commands under way save their state" in told
     assert not (tmp_path / "work_dirs/study/digits/mixup").exists()
-
-
-def test_every_row_of_tables_9_and_10_has_its_condition():
-    cells = {
-        table: {(c.row, c.column) for c in cells_of(table) if c.column.startswith(tables.COLUMN)} for table in (9, 10)
-    }
-    for table, conditions in ((9, tables.TABLE_9), (10, tables.TABLE_10)):
-        assert {(row, f"{tables.COLUMN}/{method}".rstrip("/")) for row, method in conditions} == cells[table]
-        assert set(conditions.values()) <= set(CONDITIONS)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evidence.paper import Training
-from evidence.runs import PretrainRun, find_files, find_pretrain_runs
+from evidence.runs import PretrainRun, find_files, find_pretrain_runs, flat
 from pretrain.console import UserError, first_few
 from pretrain.files import read_json
 
@@ -62,10 +62,10 @@ class Found:
 
         if training.key not in self._published:
             published = load_settings(training.path, training.changes, training.method)
-            self._published[training.key] = _flat(asdict(published))
+            self._published[training.key] = flat(asdict(published))
         published_settings = self._published[training.key]
         try:
-            settings = _flat(_completed(run.settings))
+            settings = flat(_completed(run.settings))
         except ValueError as error:
             return f"its settings are none of this version ({str(error).splitlines()[0]})"
         differing = [
@@ -118,14 +118,6 @@ def _completed(settings: dict[str, Any]) -> dict[str, Any]:
     from pretrain.training.settings import Settings
 
     return asdict(TypeAdapter(Settings).validate_python(settings))
-
-
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return {"optim.lr": 0.1} of nested settings."""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
 
 
 def _written(run: PretrainRun) -> float:

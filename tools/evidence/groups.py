@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from evidence.records import Record, flat
+from evidence.records import Record
+from evidence.runs import flat
 from transfer.summarize.statistics import LEVEL, Welch, holm, welch
 
 NAMES = (

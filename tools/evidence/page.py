@@ -15,6 +15,7 @@ from rich.table import Table
 from evidence.curves import draw_losses, draw_mixing, draw_pace, draw_validation
 from evidence.followed import METRICS, OVER_LAMBDA, read_detections, read_evaluations, read_localisations, why_left_out
 from evidence.groups import Comparison, Group, Spread, compare, group_records, varying_keys
+from evidence.output import require_file
 from evidence.records import Record, command_of, read_records
 from evidence.runs import LOG, RESULT
 from evidence.web import duration, embed_figure, embed_picture, listed, number, templates
@@ -37,11 +38,12 @@ def write_page(roots: Sequence[Path], out: Path | None = None) -> tuple[Path, li
         The page and the groups that it shows.
 
     Raises:
-        UserError: There is no run, a file of one is damaged, or `out` is a page that this function did not write.
+        UserError: There is no run, a file of one is damaged, or `out` cannot be written, or is of another kind.
     """
     page = out or roots[0] / "report.html"
     _require_own(page)
     records, left_out = read_records(roots)
+    require_file(page, "--out", "report.html")
     groups = group_records(records)
     ended = [group for group in groups if group.finished]
     open_ = [group for group in groups if not group.finished]
@@ -143,8 +145,6 @@ def _best_of(comparison: Comparison, several: bool) -> str:
 
 def _require_own(page: Path) -> None:
     """Raise a UserError where the page would replace a file of another kind, such as the quickstart's report."""
-    if page.is_dir():
-        raise UserError(f"{page}: is a folder; name a file, such as --out {page / 'report.html'}")
     if page.is_file() and f'content="{GENERATOR}"' not in page.read_text(encoding="utf-8", errors="replace")[:2000]:
         raise UserError(f"{page}: was not written by {GENERATOR}; name another file by --out")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from evidence.runs import LOG, RESULT, PretrainRun, find_files, find_pretrain_runs
+from evidence.runs import LOG, RESULT, PretrainRun, find_files, find_pretrain_runs, flat
 from pretrain.console import UserError
 from pretrain.files import read_json
 from pretrain.training.checkpoint import FILE_NAME as STATE
@@ -150,14 +150,6 @@ def _saved_settings(folder: Path) -> dict[str, Any]:
             continue
         return settings
     return {}
-
-
-def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings by dotted key: {"optim.lr": 0.1, ...}."""
-    found: dict[str, Any] = {}
-    for key, value in settings.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return found
 
 
 def command_of(record: Record) -> str | None:

@@ -84,6 +84,14 @@ def find_files(roots: Iterable[Path], names: Sequence[str]) -> Iterator[Path]:
                 yield path
 
 
+def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by dotted key: {"optim.lr": 0.1, ...}."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
+
+
 def _read(path: Path) -> PretrainRun:
     content = read_json(path)
     branch = content["branch"]

@@ -13,13 +13,14 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from pretrain.console import UserError
+from pretrain.console import UserError, first_few
 from pretrain.data.card import DataCard, read_data_card, write_data_card
 from pretrain.data.prepare.subset import SPLITS, choose
-from pretrain.files import require_writable
+from pretrain.files import require_writable, write_text
 
 NAME = "digits"
 MOST_INK = 16
+BEGUN = "digits.begun"  # in a folder that this module is writing: what lies under train/ and val/ is its own
 SOURCE = {"sklearn.datasets.load_digits": "not checked, installed with scikit-learn"}
 
 
@@ -35,7 +36,7 @@ def write_digits(root: Path, labelled: int = 10, seed: int = 0) -> DataCard:
         The card, also written as ROOT/dataset.json, last of all.
 
     Raises:
-        UserError: The folder holds something else, or there are not so many images of a digit.
+        UserError: The folder holds something else, or images are missing; or there are not so many of a digit.
     """
     values, labels = load_digits(return_X_y=True)
     fewest = int(np.bincount(labels).min())
@@ -48,21 +49,35 @@ def write_digits(root: Path, labelled: int = 10, seed: int = 0) -> DataCard:
     card = DataCard(NAME, names, counts, fraction=1.0, seed=seed, source=SOURCE)
     if (there := read_data_card(root) if root.is_dir() else None) is not None:
         if there != card:
-            raise UserError(f"{root}: holds another set ({there.name}, {there.images}, seed {there.seed}); delete it")
+            images = ", ".join(f"{split} {number}" for split, number in there.images.items())
+            raise UserError(
+                f"{root}: holds another set ({there.name}: {images}; seed {there.seed}); delete it, or name another "
+                "folder"
+            )
+        found = {split: sum(1 for _ in (root / split).glob("*/*.png")) for split in SPLITS}
+        if found != counts:
+            lacking = next(split for split in SPLITS if found[split] != counts[split])
+            raise UserError(
+                f"{root / lacking}: {found[lacking]} images, and its card says {counts[lacking]}; delete {root} and "
+                "type the same command again"
+            )
         return card
-    if root.is_dir() and (odd := sorted(entry.name for entry in root.iterdir() if entry.name not in SPLITS)):
-        raise UserError(f"{root}: holds other things ({', '.join(odd[:3])}); give a new or an empty folder")
+    if root.is_dir() and not (root / BEGUN).is_file() and (odd := sorted(entry.name for entry in root.iterdir())):
+        raise UserError(f"{root}: holds other things ({first_few(odd)}); give a new or an empty folder")
     require_writable(root)
+    write_text(root / BEGUN, "what lies here is being written by tools/prepare_digits.py\n")
+    for split in SPLITS:
+        shutil.rmtree(root / split, ignore_errors=True)  # of a time before that was cut short
     pictures = np.rint(values.reshape(-1, 8, 8) * (255 / MOST_INK)).astype(np.uint8)
     for digit in names:
         numbers = [f"{index:04d}" for index in np.flatnonzero(labels == int(digit))]
         chosen = choose(numbers, labelled, seed, f"train/{digit}")
         for split in SPLITS:
             folder = root / split / digit
-            shutil.rmtree(folder, ignore_errors=True)  # of a time before that was cut short
             folder.mkdir(parents=True)
             for number in numbers:
                 if (number in chosen) == (split == "train"):
                     Image.fromarray(pictures[int(number)]).save(folder / f"{number}.png")
     write_data_card(root, card)
+    (root / BEGUN).unlink()
     return card

@@ -8,6 +8,7 @@ from runpy import run_path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 from torchmetrics.functional.classification import multiclass_calibration_error
 
@@ -19,6 +20,7 @@ from pretrain.evaluation import evaluate as module
 from pretrain.evaluation.calibration import Calibration
 from pretrain.evaluation.evaluate import METRICS, evaluate
 from pretrain.evaluation.report import markdown, print_result, rows_of
+from pretrain.files import read_json, sha256, write_json
 from pretrain.training.logbook import read_log
 
 ALL_IMAGES = 42
@@ -171,11 +173,16 @@ def test_a_moved_export_without_its_run(automix_run, tmp_path):
 
 def test_wrong_input_is_told_in_one_line(automix_run, noisy_folder, tmp_path):
     cases = {
-        "unknown metric 'acuracy'; did you mean 'accuracy'": {"metrics": ["acuracy"]},
-        "at least one image, not 0": {"batch_size": 0},
-        "no result.json": {"checkpoint": tmp_path},
-        "nothing.json: no such file": {"checkpoint": tmp_path / "nothing"},
-        r"no folder val/<class>/ there; name the images by --data": {"data": tmp_path},
+        "--metrics acuracy: no such metric; did you mean 'accuracy'": {"metrics": ["acuracy"]},
+        "--metrics accuracy,ece: no such metric; put spaces between names": {"metrics": ["accuracy,ece"]},
+        "--batch-size 0: a batch has at least one image": {"batch_size": 0},
+        "no result.json, so no finished run; name a run's folder or its export/NAME": {"checkpoint": tmp_path},
+        "name one of those in it: .*/work$": {"checkpoint": automix_run.parent},
+        "name one of those in it: .*/student.safetensors, .*/teacher.safetensors$": {
+            "checkpoint": automix_run / "export"
+        },
+        "nothing: neither the folder of a run nor an exported backbone": {"checkpoint": tmp_path / "nothing"},
+        rf"--data {tmp_path}: no folder val/<class>/ there": {"data": tmp_path},
         "--device gpu: cannot be used here": {"device": "gpu"},
     }
     for message, changed in cases.items():
@@ -185,8 +192,40 @@ def test_wrong_input_is_told_in_one_line(automix_run, noisy_folder, tmp_path):
     fewer = tmp_path / "fewer"
     shutil.copytree(noisy_folder, fewer)
     shutil.rmtree(fewer / "val" / "class3")
-    with pytest.raises(UserError, match="teacher"):
+    with pytest.raises(
+        UserError, match=r"teacher\.safetensors: .* 6 classes .* 5; .*the data set is .*/fewer, and --data"
+    ):
         evaluate(automix_run, ["accuracy"], out=tmp_path / "out", data=fewer, device="cpu")
+
+
+def test_a_damaged_run_is_told_in_one_line_and_nothing_is_written(vanilla_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(vanilla_run, run)
+    for text in ('{"name": "x"}', "[1]"):
+        (run / "result.json").write_text(text)
+        with pytest.raises(UserError, match=r"result\.json: not the result of a run \(it needs branch\)"):
+            evaluate(run, ["accuracy"], out=tmp_path / "out", device="cpu")
+    weights = run / "export/model.safetensors"
+    card = read_json(weights.with_suffix(".json"))
+    card["training"]["data"]["transform"]["sice"] = 32
+    write_json(weights.with_suffix(".json"), card)
+    with pytest.raises(UserError, match=r"model\.json: training\.data\.transform\.sice: .*; export the backbone again"):
+        evaluate(weights, ["accuracy"], out=tmp_path / "out", device="cpu")
+    del card["training"]["data"]["transform"]["sice"]
+    tensors = load_file(weights)
+    tensors["conv1.0.weight"][0, 0, 0, 0] = float("nan")
+    save_file(tensors, weights)
+    write_json(weights.with_suffix(".json"), {**card, "sha256": sha256(weights)})
+    with pytest.raises(UserError, match=r"model\.safetensors: conv1\.0\.weight hold values that are not finite"):
+        evaluate(weights, ["accuracy"], out=tmp_path / "out", device="cpu")
+    assert not (tmp_path / "out").exists()
+
+
+def test_pictures_of_an_earlier_evaluation_do_not_stay_beside_a_later_one(automix_run, vanilla_run, tmp_path):
+    evaluate(automix_run, ["masks", "ece"], out=tmp_path, device="cpu")
+    (tmp_path / "mine.png").touch()
+    evaluate(vanilla_run, ["ece"], out=tmp_path, device="cpu")
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == ["calibration.png", "mine.png"]
 
 
 def test_the_command(vanilla_run, tmp_path, monkeypatch, capsys):

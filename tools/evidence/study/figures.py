@@ -16,16 +16,19 @@ from pretrain.plots import COLOURS
 def draw_curves(records: Sequence[Record], source: Source) -> Figure:
     """Draw the top-1 accuracy of the methods that are compared on a source, by steps and by seconds of training.
 
-    A line is the mean over the seeds, a band reaches from the lowest to the highest of them.
+    A line is the mean over the seeds, a band reaches from the lowest to the highest of them; a seed that was evaluated
+    more or less often, with other settings, has a line by itself.
     """
     figure = Figure(figsize=(10, 3.8), layout="constrained")
     by_step, by_time = figure.subplots(1, 2, sharey=True)
     for condition in CONDITIONS:
         own = values(records, source.key, condition.key)
         if condition.group == "main" and own:
-            curves = np.array([record.curve for record in own])  # (seeds, evaluations, 3): step, seconds, top-1
-            for axes, column in ((by_step, 0), (by_time, 1)):
-                _band(axes, curves[..., column].mean(axis=0), curves[..., 2], condition)
+            for number, alike in enumerate(_of_equal_length(own)):
+                curves = np.array(alike)  # (seeds, evaluations, 3): step, seconds, top-1
+                for axes, column in ((by_step, 0), (by_time, 1)):
+                    label = condition.title if number == 0 else ""
+                    _band(axes, curves[..., column].mean(axis=0), curves[..., 2], condition, label)
     by_step.set(xlabel="step", ylabel="top-1 accuracy (%)", title=f"{source.title}: equal steps")
     by_time.set(xlabel="training time (s)", title="equal time")
     for axes in (by_step, by_time):
@@ -36,8 +39,13 @@ def draw_curves(records: Sequence[Record], source: Source) -> Figure:
     return figure
 
 
-def _band(axes: Any, x: Any, top1: Any, condition: Condition) -> None:
+def _of_equal_length(records: Sequence[Record]) -> list[list[list[list[float]]]]:
+    lengths = dict.fromkeys(len(record.curve) for record in records)
+    return [[record.curve for record in records if len(record.curve) == length] for length in lengths if length]
+
+
+def _band(axes: Any, x: Any, top1: Any, condition: Condition, label: str) -> None:
     fast = condition.key == "automix_fast"
     colour, style = COLOURS[condition.method], "--" if fast else "-"
-    axes.plot(x, top1.mean(axis=0), style, color=colour, lw=1.5, label=condition.title)
+    axes.plot(x, top1.mean(axis=0), style, color=colour, lw=1.5, label=label)
     axes.fill_between(x, top1.min(axis=0), top1.max(axis=0), color=colour, alpha=0.15, lw=0)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from evidence.stages import Stage
+from pretrain.console import UserError, did_you_mean
 
 WORK = Path("work_dirs/study")  # where the configs of configs/study look for the data
 SEEDS = (0, 1, 2)
@@ -174,6 +175,26 @@ def cells(quick: bool = False) -> list[Cell]:
         for condition in sorted(CONDITIONS, key=lambda c: c.key != "automix")  # the longest first
         if condition.group == group
     ]
+
+
+def chosen(cells: Sequence[Cell], words: Sequence[str]) -> list[Cell]:
+    """Return the cells whose names have all the words, each a part of a name or several, e.g. "mixup", "scenes-mixup".
+
+    Raises:
+        UserError: A word is in no name, or no name has them all.
+    """
+    parts = [part for word in words for part in word.split("-")]
+    known = list(dict.fromkeys(part for cell in cells for part in cell.name.split("-")))
+    for part in parts:
+        if part not in known:
+            raise UserError(f"--only {part}: no cell has this word in its name{did_you_mean(part, known)}")
+    found = [cell for cell in cells if set(parts) <= set(cell.name.split("-"))]
+    if not found:
+        raise UserError(
+            f"--only {' '.join(words)}: no cell has all these words in its name; "
+            "give at most one source, one condition and one seed"
+        )
+    return found
 
 
 def stages(cell: Cell) -> list[Stage]:

@@ -10,8 +10,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from evidence.stages import ROOT, Stage, fingerprints
-from evidence.study.plan import BY_KEY, SOURCES, WORK, Cell, stages
+from evidence.study.plan import BY_KEY, SEEDS, SOURCES, WORK, Cell, stages
 from pretrain.console import UserError
 from pretrain.evaluation.looks import find_looks, read_look
 from pretrain.files import read_json, write_json
@@ -32,7 +34,7 @@ class Record:
         environment: Of the training.
         branch: The network that is the result: "teacher" or "model".
         steps, train_seconds: Of the training; the seconds hold evaluations no more than the log's `elapsed` does.
-        accuracy: Of every network, medians of the last tenth of the epochs.
+        accuracy: Of every network, medians over the last tenth of the epochs, ten at most.
         curve: [step, seconds, top-1] of the result at each evaluation.
         last: Means of the losses and measures in the log's last line.
         mask_spread: `MaskLook.spread` of the Mix Block at the end of the training; None without one.
@@ -113,17 +115,21 @@ def read_records(where: Path) -> list[Record]:
         where: The folder that the study leaves them in, or a file of JSON lines, as `dumps` makes it.
 
     Raises:
-        UserError: There is no such thing, something in it is no record, or a record is of a cell that the plan has not.
+        UserError: There is no such thing; something in it is no record; a record is of a cell that the plan has not, or
+            of one that another record is of too.
     """
     if where.is_file():
-        lines = where.read_text(encoding="utf-8").splitlines()
-        found = [_record(json.loads(line), f"{where}, line {number}") for number, line in enumerate(lines, start=1)]
+        found = _from_lines(where)
     else:
-        found = [_record(read_json(path), str(path)) for path in sorted(where.glob("*.json"))]
+        found = {str(path): _record(read_json(path), str(path)) for path in sorted(where.glob("*.json"))}
     if not found:
         raise UserError(f"{where}: no records of the study there; run `make study-quick` or `make study`")
+    first: dict[str, str] = {}
+    for place, record in found.items():
+        if (other := first.setdefault(record.name, place)) != place:
+            raise UserError(f"{place}: {record.name} is in {other} too; remove one of them")
     sources, conditions = [source.key for source in SOURCES], list(BY_KEY)
-    return sorted(found, key=lambda r: (sources.index(r.source), conditions.index(r.condition), r.seed))
+    return sorted(found.values(), key=lambda r: (sources.index(r.source), conditions.index(r.condition), r.seed))
 
 
 def values(records: Iterable[Record], source: str, condition: str) -> list[Record]:
@@ -131,12 +137,46 @@ def values(records: Iterable[Record], source: str, condition: str) -> list[Recor
     return [record for record in records if (record.source, record.condition) == (source, condition)]
 
 
+def outdated(records: Iterable[Record]) -> list[str]:
+    """Return the names of the records that other commands or configs made than those that there are now."""
+    sources = {source.key: source for source in SOURCES}
+    return [
+        record.name
+        for record in records
+        if record.fingerprint != fingerprint_of(Cell(sources[record.source], BY_KEY[record.condition], record.seed))
+    ]
+
+
+def _from_lines(path: Path) -> dict[str, Record]:
+    """Return the records of a file by their places in it."""
+    found = {}
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        place = f"{path}, line {number}"
+        try:
+            content = json.loads(line)
+        except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are some
+            raise UserError(f"{place}: not valid JSON ({error}); remove the line, or write the file again") from error
+        found[place] = _record(content, place)
+    return found
+
+
 def _record(content: Any, where: str) -> Record:
+    remedy = "remove it, or name another place of records by --records"
     try:
-        record = Record(**content)
-    except TypeError as error:
-        raise UserError(f"{where}: not a record of the study ({error}); remove it") from error
-    if record.source not in [source.key for source in SOURCES] or record.condition not in BY_KEY:
+        TypeAdapter(Record).validate_python(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        what = ".".join(map(str, first["loc"]))
+        why = f"{what}: {first['msg']}" if what else first["msg"]
+        raise UserError(f"{where}: not a record of the study ({why}); {remedy}") from error
+    record = Record(**content)  # as it was written: numbers that are whole stay whole
+    lacking = [] if f"{record.branch}_top1" in record.accuracy else [f"accuracy.{record.branch}_top1"]
+    lacking += [] if all(len(point) == 3 for point in record.curve) else ["curve of step, seconds, top-1"]
+    lacking += [f"evaluation.{name}" for name in MEASURED if name not in record.evaluation]
+    if lacking:
+        raise UserError(f"{where}: a record of the study without {', '.join(lacking)}; {remedy}")
+    sources = [source.key for source in SOURCES]
+    if record.source not in sources or record.condition not in BY_KEY or record.seed not in SEEDS:
         raise UserError(f"{where}: the study has no such cell any more; remove it")
     return record
 

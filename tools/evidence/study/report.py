@@ -1,4 +1,4 @@
-"""What the records show: tables.md, records.jsonl and the curves; and the same tables within docs/study.md."""
+"""What the records show: study.md, records.jsonl and the curves; and the same tables within docs/study.md."""
 
 from __future__ import annotations
 
@@ -9,14 +9,9 @@ from pathlib import Path
 from evidence.stages import ROOT
 from evidence.study.figures import draw_curves
 from evidence.study.plan import SOURCES, WORK, cells
-from evidence.study.records import RECORDS, Record, dumps, read_records
-from evidence.study.tables import (
-    ablation_table,
-    main_table,
-    networks_table,
-    test_table,
-)
-from pretrain.console import UserError
+from evidence.study.records import RECORDS, Record, dumps, outdated, read_records
+from evidence.study.tables import ablation_table, main_table, networks_table, test_table
+from pretrain.console import UserError, first_few, warn
 from pretrain.files import write_text
 from pretrain.plots import save_png
 
@@ -31,34 +26,54 @@ def write_report(source: Path | None = None, page: Path | None = None) -> None:
         page: A page whose blocks are filled with the tables, such as docs/study.md; None: none.
 
     Raises:
-        UserError: There are no records.
+        UserError: There are no records, or the page is not there, or has no blocks or unknown ones.
     """
     records = read_records(source or ROOT / RECORDS)
     work = ROOT / WORK
     blocks = tables(records)
+    filled_page = None if page is None else _filled_page(page, blocks)  # before anything is written
+    if old := outdated(records):
+        warn(
+            f"{len(old)} of {len(records)} records were made by other commands or configs than the present ones "
+            f"({first_few(old)}); `make study` makes them again"
+        )
     text = "\n\n".join(f"## {name}\n\n{table}" for name, table in blocks.items())
-    filled = f"{len(records)} of {len(cells())} cells are filled."
-    write_text(work / "study.md", f"# Study\n\n{filled}\n\n{text}\n")
+    write_text(work / "study.md", f"# Study\n\n{text}\n")
     write_text(work / "records.jsonl", dumps(records))
     for images in SOURCES:
         if any(record.source == images.key for record in records):
             save_png(draw_curves(records, images), work / f"curves_{images.key}.png")
-    if page is not None:
-        write_text(page, fill_blocks(page.read_text(encoding="utf-8"), blocks))
-    print(f"{text}\n\n{filled} {WORK / 'study.md'}, {WORK / 'records.jsonl'}, {WORK}/curves_*.png")
+    if page and filled_page:
+        write_text(page, filled_page)
+    print(f"{text}\n\n{WORK / 'study.md'}, {WORK / 'records.jsonl'}, {WORK}/curves_*.png")
 
 
 def tables(records: Sequence[Record]) -> dict[str, str]:
     """Return every table in Markdown, by the name of its block in docs/study.md."""
-    found = {}
+    found = {"state": f"{len(records)} of {len(cells())} cells are filled."}
     for source in SOURCES:
-        if any(record.source == source.key for record in records):
-            found[source.key] = main_table(records, source)
-            found[f"{source.key}-tests"] = test_table(records, source)
-            found[f"{source.key}-networks"] = networks_table(records, source)
+        for suffix, table in (("", main_table), ("-tests", test_table), ("-networks", networks_table)):
+            own = [record for record in records if record.source == source.key]
+            found[source.key + suffix] = table(own, source) if own else "No cell of this source is filled yet."
     found["table-9"] = ablation_table(records, 9)
     found["table-10"] = ablation_table(records, 10)
     return found
+
+
+def _filled_page(page: Path, blocks: dict[str, str]) -> str:
+    try:
+        text = page.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--page {page}: cannot be read ({error}); name a page with blocks of tables") from error
+    if not BLOCK.search(text):
+        raise UserError(
+            f"--page {page}: has no block to fill; write '<!-- table: {next(iter(blocks))} -->' and '<!-- end -->', "
+            "each on its own line, where a table belongs"
+        )
+    try:
+        return fill_blocks(text, blocks)
+    except UserError as error:
+        raise UserError(f"--page {page}: {error}") from error
 
 
 def fill_blocks(text: str, blocks: dict[str, str]) -> str:

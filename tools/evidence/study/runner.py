@@ -35,7 +35,7 @@ def fill(cells: list[Cell], jobs: int) -> int:
     os.environ["OMP_NUM_THREADS"] = "1"  # of the commands: two cells of one thread are faster than one of two
     todo = [cell for cell in cells if not is_filled(cell)]
     if done := len(cells) - len(todo):
-        tell(f"{done} of {len(cells)} cells are filled already")
+        tell(f"filled already: {done} of {len(cells)}")
     _prepare(todo)
     total, started, filled = len(todo), time.monotonic(), 0
     running: dict[Future[float], Cell] = {}
@@ -53,20 +53,25 @@ def fill(cells: list[Cell], jobs: int) -> int:
                     filled += _report(running.pop(future), future, len(todo) + len(running), started)
         except KeyboardInterrupt:
             stopping.set()
-            tell("stopping: the commands under way save their state")
+            tell("stopping: the commands under way save their state; the same command goes on from there")
             raise SystemExit(INTERRUPTED) from None
+        except SystemExit:  # a command was stopped by itself, as by kill
+            stopping.set()
+            terminate()
+            raise
         finally:
             signal.signal(signal.SIGTERM, previous)
     for cell in todo:
         assert cell.needed is not None
-        tell(f"{cell.name}: left out, since it needs {cell.needed.name}, which is not filled")
+        tell(f"{cell.name}: left out, since it needs {cell.needed.name}, which is not filled; fill that first")
     return total - filled
 
 
 def is_filled(cell: Cell) -> bool:
     """Return whether the cell has a record of the commands and configs that there are now."""
     path = ROOT / RECORDS / f"{cell.name}.json"
-    return path.is_file() and read_json(path)["fingerprint"] == fingerprint_of(cell)
+    content = read_json(path) if path.is_file() else None
+    return isinstance(content, dict) and content.get("fingerprint") == fingerprint_of(cell)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
@@ -121,7 +126,7 @@ def _report(cell: Cell, future: Future[float], left: int, started: float) -> boo
     """Say how a cell ended, and return whether it is filled."""
     try:
         minutes = (time.monotonic() - started) / 60
-        tell(f"{cell.name}: {future.result():.0f} s; {left} cells left, {minutes:.0f} min so far")
+        tell(f"{cell.name}: {future.result():.0f} s; {left} left, {minutes:.0f} min so far")
         return True
     except UserError as error:
         tell(f"{cell.name}: {error}")

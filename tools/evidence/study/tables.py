@@ -16,11 +16,10 @@ Figure = Callable[[Record], float | None]
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: its heading, the record's figure, and whether more is better."""
+    """A column of a table: its heading, and the record's figure."""
 
     heading: str
     figure: Figure
-    higher: bool = True
 
 
 def _mixed(policy: str) -> Figure:
@@ -30,8 +29,8 @@ def _mixed(policy: str) -> Figure:
 
 ALL = (
     Column("top-1", lambda r: r.top1),
-    Column("ECE", lambda r: r.evaluation["ece"], higher=False),
-    Column("FGSM error", lambda r: r.evaluation["fgsm_error"], higher=False),
+    Column("ECE", lambda r: r.evaluation["ece"]),
+    Column("FGSM error", lambda r: r.evaluation["fgsm_error"]),
     Column("MixUp mixes, both found", _mixed("mixup")),
     Column("CutMix mixes, both found", _mixed("cutmix")),
 )
@@ -89,27 +88,36 @@ def main_table(records: Sequence[Record], source: Source) -> str:
 
 
 def test_table(records: Sequence[Record], source: Source) -> str:
-    """Return AutoMix against each of the other methods in top-1: difference, interval, p, and Holm's p."""
+    """Return AutoMix against each of the other methods in top-1: difference, interval, p, and Holm's p.
+
+    Where no test is possible the row says why.
+    """
     ours = [record.top1 for record in values(records, source.key, "automix")]
     found = []
     for condition in CONDITIONS:
         theirs = [record.top1 for record in values(records, source.key, condition.key)]
-        spread = len(set(ours)) > 1 or len(set(theirs)) > 1
-        if condition.key != "automix" and len(ours) > 1 and len(theirs) > 1 and spread:
-            found.append((condition, welch(ours, theirs)))
-    corrected = holm([test.p for _, test in found])
-    rows = [
-        [
-            condition.title,
-            f"{test.difference:+.1f}",
-            f"{test.low:+.1f} to {test.high:+.1f}",
-            f"{test.p:.3f}",
-            f"{p:.3f}",
-            ("higher" if test.difference > 0 else "lower") if p < LEVEL else "no difference shown",
-        ]
-        for (condition, test), p in zip(found, corrected, strict=True)
-    ]
+        if condition.key != "automix" and ours and theirs:
+            reason = _no_test(ours, theirs)
+            found.append((condition, theirs, reason, None if reason else welch(ours, theirs)))
+    corrected = iter(holm([test.p for _, _, _, test in found if test]))
+    rows = []
+    for condition, theirs, reason, test in found:
+        row = [condition.title, f"{statistics.mean(ours) - statistics.mean(theirs):+.1f}"]
+        if test:
+            p = next(corrected)
+            verdict = ("higher" if test.difference > 0 else "lower") if p < LEVEL else "no difference shown"
+            row += [f"{test.low:+.1f} to {test.high:+.1f}", f"{test.p:.3f}", f"{p:.3f}", verdict]
+        else:
+            row += ["–", "–", "–", reason]
+        rows.append(row)
     return _markdown(["AutoMix against", "difference", "95 % interval", "p", "Holm's p", "AutoMix is"], rows)
+
+
+def _no_test(ours: Sequence[float], theirs: Sequence[float]) -> str:
+    """Return why two sets of figures cannot be tested, "" where they can."""
+    if len(ours) < 2 or len(theirs) < 2:
+        return "no test: one seed"
+    return "" if len(set(ours)) > 1 or len(set(theirs)) > 1 else "no test: no spread over the seeds of either"
 
 
 def ablation_table(records: Sequence[Record], table: int) -> str:
