@@ -7,11 +7,11 @@ import shlex
 from dataclasses import asdict
 
 import pytest
-from made_runs import ROOT, groups_of, write_run
+from made_runs import ROOT, groups_of, write_log, write_run
 from mmengine.config import DictAction
 from scipy import stats
 
-from evidence.curves import POINTS, colours_of, curves_of, draw_losses, draw_validation, mean_curve
+from evidence.curves import POINTS, colours_of, curves_of, draw_cost, draw_losses, draw_validation, mean_curve
 from evidence.groups import compare
 from evidence.page import summarise
 from evidence.records import command_of, read_records
@@ -140,3 +140,16 @@ def test_the_command_makes_these_settings_again(tmp_path):
     assert command_of(read_records([folder])[0][0]) is None  # of another version
     (folder / "result.json").write_text(json.dumps({**content, "name": "study"}))
     assert command_of(read_records([folder])[0][0]) is None  # no such config here
+
+
+def test_accuracy_against_time_has_a_point_for_each_finished_method(tmp_path):
+    write_run(tmp_path / "v0", top1=70.0, seconds=60.0)
+    assert draw_cost(groups_of(tmp_path)) is None  # one method is no comparison
+    for seed, top1 in enumerate((80.0, 84.0)):
+        write_run(tmp_path / f"a{seed}", "automix", seed, top1, seconds=180.0)
+    write_log(tmp_path / "unfinished", 50.0)
+    axes = draw_cost(groups_of(tmp_path)).axes[0]
+    assert "min" in axes.get_xlabel()
+    points = sorted(tuple(line.get_xydata()[0]) for line in axes.lines if line.get_marker() not in ("_", "None"))
+    assert points == [(1.0, 70.0), (3.0, 82.0)]
+    assert {"automix", "vanilla"} <= {text.get_text() for text in axes.texts}

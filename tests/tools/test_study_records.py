@@ -13,6 +13,7 @@ from pretrain.console import UserError
 from pretrain.evaluation.looks import MaskLook, look_stem
 
 CONDITIONS = {c.key: c for c in plan.CONDITIONS}
+BINS = {"confidence": [None, 0.9], "accuracy": [None, 0.8], "counts": [0, 10]}
 
 
 def _record(condition, seed, top1, seconds=10.0, source="digits", **evaluation):
@@ -21,7 +22,7 @@ def _record(condition, seed, top1, seconds=10.0, source="digits", **evaluation):
         "images": 9,
         "top1": top1,
         "top5": 99.0,
-        "calibration": {},
+        "calibration": BINS,
         "ece": 1.0,
         "fgsm_error": 50.0,
         "mixed": {"mixup": {"mixed_acc2": 10.0, "lambda_0.5": {"mixed_acc2": 30.0}}},
@@ -154,6 +155,16 @@ def test_the_band_reaches_from_the_lowest_seed_to_the_highest():
     assert corners == {(10.0, 50.0), (10.0, 54.0), (20.0, 60.0), (20.0, 80.0)}
 
 
+def test_cost_is_means_over_the_seeds_and_calibration_is_of_the_methods_that_are_compared():
+    found = [_record("vanilla", seed, top1, 60.0 + seed) for seed, top1 in enumerate((80.0, 84.0))]
+    found += [_record("automix", 1, 90.0, 300.0), _record("no_ce", 0, 85.0, 200.0)]
+    axes = figures.draw_cost(found, plan.SOURCES[1]).axes[0]
+    points = sorted(tuple(line.get_xydata()[0]) for line in axes.lines if line.get_marker() not in ("_", "None"))
+    assert points == [pytest.approx(each) for each in ((60.5 / 60, 82.0), (200 / 60, 85.0), (5.0, 90.0))]
+    titles = [axes.get_title() for axes in figures.draw_reliability(found, plan.SOURCES[1]).axes]
+    assert [title for title in titles if title] == ["vanilla\nECE 1.0 %", "automix\nECE 1.0 %"]
+
+
 def test_the_scenes_are_those_that_the_published_records_were_made_of():
     """Other pictures would make other figures, beside which the records of docs/ no longer belong."""
     settings = scenes.SETTINGS
@@ -253,7 +264,9 @@ def test_the_report_writes_page_records_and_curves_and_tells_of_old_commands(fil
     page.write_text("A\n<!-- table: digits -->\n<!-- end -->\n")
     report.write_report(filled, page)
     work = tmp_path / plan.WORK
-    assert sorted(path.name for path in work.iterdir()) == ["curves_digits.png", "records.jsonl", "study.md"]
+    assert sorted(path.name for path in work.iterdir()) == [
+        *("calibration_digits.png", "cost_digits.png", "curves_digits.png", "records.jsonl", "study.md")
+    ]
     assert (work / "records.jsonl").read_text() == filled.read_text()
     assert "3 of 114 cells are filled." in (work / "study.md").read_text()
     assert "| Vanilla | 2 of 3 | 91.0 ± 1.4 |" in page.read_text()

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from evidence.groups import Group
+from pretrain.evaluation.pictures import draw_accuracy_over_time
 from pretrain.plots import COLOURS
 
 SPARE_COLOURS = (
@@ -85,6 +86,20 @@ def _unit_of_time(groups: Sequence[Group]) -> tuple[str, float]:
 
 def _style(group: Group, colours: dict[str, str]) -> dict[str, Any]:
     return {"color": colours[group.label], "ls": "-" if group.finished else "--", "ms": 2.5}
+
+
+def draw_cost(groups: Sequence[Group]) -> Figure | None:
+    """Draw the accuracy of finished runs against their training time (Fig. 1 of the paper), where there are several."""
+    ended = [group for group in groups if group.finished]
+    methods = [group.method for group in ended]
+    names = methods if len(set(methods)) == len(methods) else [group.label for group in ended]
+    if len(ended) < 2:
+        return None
+    found = {
+        name: (group.seconds, group.top1.mean, group.top1.deviation if len(group.records) > 1 else None)
+        for name, group in zip(names, ended)
+    }
+    return draw_accuracy_over_time(found)
 
 
 def draw_losses(groups: Sequence[Group]) -> Figure | None:

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from evidence.curves import draw_losses, draw_mixing, draw_pace, draw_validation
+from evidence.curves import draw_cost, draw_losses, draw_mixing, draw_pace, draw_validation
 from evidence.followed import METRICS, OVER_LAMBDA, read_detections, read_evaluations, read_localisations, why_left_out
 from evidence.groups import Comparison, Group, Spread, compare, group_records, varying_keys
 from evidence.output import require_file
@@ -172,7 +172,13 @@ def _about(records: Sequence[Record], groups: Sequence[Group]) -> list[str]:
 
 def _figures(groups: Sequence[Group]) -> dict[str, str]:
     """Draw the curves; a kind for which no log has anything is left out."""
-    makers = {"validation": draw_validation, "losses": draw_losses, "mixing": draw_mixing, "pace": draw_pace}
+    makers = {
+        "validation": draw_validation,
+        "cost": draw_cost,
+        "losses": draw_losses,
+        "mixing": draw_mixing,
+        "pace": draw_pace,
+    }
     figures = {}
     with progress("report: curves", len(makers)) as advance:
         for name, draw in makers.items():

@@ -1,7 +1,8 @@
-"""The study's curves: accuracy by steps and by training time, the mean over seeds with its spread."""
+"""The study's pictures: accuracy by steps and by time, accuracy against cost, calibration."""
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from matplotlib.figure import Figure
 
 from evidence.study.plan import CONDITIONS, Condition, Source
 from evidence.study.records import Record, values
+from pretrain.evaluation.calibration import Calibration
+from pretrain.evaluation.pictures import draw_accuracy_over_time, draw_calibration
 from pretrain.plots import COLOURS
 
 
@@ -37,6 +40,30 @@ def draw_curves(records: Sequence[Record], source: Source) -> Figure:
     handles, labels = by_step.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=8)
     return figure
+
+
+def draw_cost(records: Sequence[Record], source: Source) -> Figure:
+    """Draw the accuracy of every way of training on a source against its time (Fig. 1), with deviations over seeds."""
+    found = {}
+    for condition in CONDITIONS:
+        if own := values(records, source.key, condition.key):
+            top1 = [record.top1 for record in own]
+            seconds = statistics.mean(record.train_seconds for record in own)
+            found[condition.key] = (seconds, statistics.mean(top1), statistics.stdev(top1) if len(own) > 1 else None)
+    return draw_accuracy_over_time(found)
+
+
+def draw_reliability(records: Sequence[Record], source: Source) -> Figure:
+    """Draw the calibration of the methods that are compared on a source (Fig. 8), of the first seed that there is."""
+    found = {}
+    for condition in CONDITIONS:
+        own = values(records, source.key, condition.key)
+        if condition.group == "main" and own:
+            bins = own[0].evaluation["calibration"]
+            found[condition.key] = Calibration(
+                own[0].evaluation["ece"], *(tuple(bins[key]) for key in ("confidence", "accuracy", "counts"))
+            )
+    return draw_calibration(found)
 
 
 def _of_equal_length(records: Sequence[Record]) -> list[list[list[list[float]]]]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evidence.stages import ROOT
-from evidence.study.figures import draw_curves
+from evidence.study.figures import draw_cost, draw_curves, draw_reliability
 from evidence.study.plan import SOURCES, WORK, cells
 from evidence.study.records import RECORDS, Record, dumps, outdated, read_records
 from evidence.study.tables import ablation_table, main_table, networks_table, test_table
@@ -42,10 +42,11 @@ def write_report(source: Path | None = None, page: Path | None = None) -> None:
     write_text(work / "records.jsonl", dumps(records))
     for images in SOURCES:
         if any(record.source == images.key for record in records):
-            save_png(draw_curves(records, images), work / f"curves_{images.key}.png")
+            for name, draw in (("curves", draw_curves), ("cost", draw_cost), ("calibration", draw_reliability)):
+                save_png(draw(records, images), work / f"{name}_{images.key}.png")
     if page and filled_page:
         write_text(page, filled_page)
-    print(f"{text}\n\n{WORK / 'study.md'}, {WORK / 'records.jsonl'}, {WORK}/curves_*.png")
+    print(f"{text}\n\n{WORK / 'study.md'}, {WORK / 'records.jsonl'}, pictures in {WORK}")
 
 
 def tables(records: Sequence[Record]) -> dict[str, str]:
