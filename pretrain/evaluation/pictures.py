@@ -204,7 +204,12 @@ def draw_masks_over_training(folder: Path) -> Figure:
 
 @torch.no_grad()
 def draw_masks_over_lambda(
-    block: MixBlock, network: nn.Module, images: Tensor, card: BackboneCard, lambdas: Sequence[float] = DRAWN_LAMBDAS
+    block: MixBlock,
+    network: nn.Module,
+    images: Tensor,
+    card: BackboneCard,
+    lambdas: Sequence[float] = DRAWN_LAMBDAS,
+    credit: str = "",
 ) -> Figure:
     """Draw mixed images and masks over lambda (Figs. 5, 12 and 13) from what a run of AutoMix exported.
 
@@ -214,6 +219,7 @@ def draw_masks_over_lambda(
         images: (2 P, 3, H, W) float in [0, 1], on the network's device; neighbours are mixed.
         card: The teacher's, which says how images are normalised and which stage the block reads.
         lambdas: Shares of the first image of a pair.
+        credit: A line below the picture.
 
     Raises:
         UserError: The block is not the one of this network.
@@ -224,7 +230,7 @@ def draw_masks_over_lambda(
     mean, std = (images.new_tensor(values).view(1, 3, 1, 1) for values in (card.mean, card.std))
     normalised = (images - mean) / std
     mixed, masks = mix_over_lambda(block, stage_features(network, normalised, layer), normalised, lambdas)
-    return draw_mixes(images.cpu(), (mixed * std + mean).clamp(0, 1).cpu(), masks.cpu(), lambdas)
+    return draw_mixes(images.cpu(), (mixed * std + mean).clamp(0, 1).cpu(), masks.cpu(), lambdas, credit)
 
 
 def draw_accuracy_over_time(found: Mapping[str, tuple[float, float, float | None]]) -> Figure:

@@ -28,12 +28,13 @@ from evidence.web import (
     templates,
 )
 from pretrain.automix import load_mix_block
-from pretrain.backbones import load_backbone, stage_features
+from pretrain.backbones import load_backbone
 from pretrain.console import UserError, progress
 from pretrain.data.datasets import open_image_folder
-from pretrain.data.transforms import Normalise, TransformSettings, eval_transform
+from pretrain.data.transforms import TransformSettings, eval_transform
+from pretrain.evaluation.pictures import draw_masks_over_lambda
 from pretrain.files import atomic_path, read_json, write_text
-from pretrain.plots import COLOURS, draw_curves, draw_mixes, mix_over_lambda
+from pretrain.plots import COLOURS, draw_curves
 from pretrain.training.logbook import read_log
 
 METHODS = ("automix", "vanilla")
@@ -147,19 +148,12 @@ def _figures(work: Path, results: dict[str, Any]) -> dict[str, Any]:
 
 def _draw_mixes(work: Path, results: dict[str, Any]) -> Figure:
     """Mix three pairs of validation images, of different classes, with the final Mix Block and teacher."""
-    settings = results["pretrain"]["automix"]["settings"]
     export = work / "pretrain/automix/export"
-    transform = eval_transform(TransformSettings(**settings["data"]["transform"]))
+    transform = eval_transform(TransformSettings(**results["pretrain"]["automix"]["settings"]["data"]["transform"]))
     _, val_set = open_image_folder(work / "data/classification", transform, transform, 0, "make quickstart")
-    teacher, _ = load_backbone(export / "teacher")
-    block = load_mix_block(export / "mix_block")
     pictures = torch.stack([val_set[0, len(val_set) * i // 6][0] for i in range(6)])
-    normalise = Normalise()
-    images = normalise(pictures)
-    with torch.no_grad():
-        features = stage_features(teacher, images, settings["method"]["feature_layer"])
-    mixed, masks = mix_over_lambda(block, features, images)
-    return draw_mixes(pictures / 255, normalise.inverse(mixed), masks, credit=CREDIT)
+    block, (teacher, card) = load_mix_block(export / "mix_block"), load_backbone(export / "teacher")
+    return draw_masks_over_lambda(block, teacher, pictures / 255, card, credit=CREDIT)
 
 
 def _draw_detection_losses(work: Path) -> Figure:
