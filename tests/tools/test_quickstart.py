@@ -132,7 +132,7 @@ def test_a_stage_is_done_again_when_a_value_of_its_config_changes_but_not_its_no
     yaml_base, yaml = tmp_path / "configs/base.yaml", tmp_path / "configs/own.yaml"
 
     def prints():
-        words = ("python", "-c", "pass", "configs/own.py", "configs/own.yaml")
+        words = ("python", "-c", "pass", "configs/own.py", "--method", "own", "configs/own.yaml")
         return chain.fingerprints([chain.Stage("own", "own", words, Path("none"))])["own"]
 
     base.write_text('"""A note."""\nlr = 0.1\n')
@@ -142,8 +142,13 @@ def test_a_stage_is_done_again_when_a_value_of_its_config_changes_but_not_its_no
     before = prints()
     config.write_text('"""Another note."""\n\n_base_ = ["base.py"]\nepochs = 3\n')
     assert prints() == before
-    seen = {before}
+    base.write_text("lr = 0.1\nmethods = dict(other=dict(alpha=1.0), own=dict(alpha=1.0))\n")
+    with_methods = prints()
+    base.write_text("lr = 0.1\nmethods = dict(other=dict(alpha=2.0), own=dict(alpha=1.0))\n")
+    assert prints() == with_methods  # the command names another method
+    seen = {before, with_methods}
     for path, text in (
+        (base, "lr = 0.1\nmethods = dict(other=dict(alpha=2.0), own=dict(alpha=2.0))\n"),
         (config, '_base_ = "base.py"\nepochs = 4\n'),
         (base, "lr = 0.2\n"),
         (yaml, "_BASE_: base.yaml\nSTEPS: 4\n"),
@@ -151,7 +156,7 @@ def test_a_stage_is_done_again_when_a_value_of_its_config_changes_but_not_its_no
     ):
         path.write_text(text)
         seen.add(prints())
-    assert len(seen) == 5
+    assert len(seen) == 7
 
 
 def test_seconds_of_a_time_that_was_done_or_had_another_command_do_not_count(tmp_path):

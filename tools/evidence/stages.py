@@ -1,7 +1,8 @@
 """Stages of a chain: the commands a user would type, each done once and remembered.
 
 A stage is done while its command, the configs it names and the stages it needs are the same. Of a config its values
-count, and those of the configs it inherits from; notes and comments in Python files do not.
+count, and those of the configs it inherits from; notes and comments in Python files do not, and of the settings that it
+has for several methods those of the one that the command names.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def fingerprints(stages: Sequence[Stage]) -> dict[str, str]:
         configs = [ROOT / word for word in stage.command if word.startswith("configs/")]
         parts = [
             stage.command,
-            [part for path in configs if path.is_file() for part in _contents(path)],
+            [part for path in configs if path.is_file() for part in _contents(path, stage.command)],
             [found[name] for name in stage.needs],
         ]
         found[stage.name] = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
@@ -138,21 +139,24 @@ def terminate() -> None:
         process.terminate()
 
 
-def _contents(path: Path) -> list[str]:
+def _contents(path: Path, command: Sequence[str]) -> list[str]:
     """Return what counts of a config and of those that it inherits from: mmengine's `_base_`, Detectron2's `_BASE_`."""
     text = path.read_text(encoding="utf-8")
     if path.suffix != ".py":
         bases = re.findall(r"""^_BASE_:\s*["']?([^"'\s]+)""", text, re.MULTILINE)
-        return [text, *(part for base in bases for part in _contents(path.parent / base))]
+        return [text, *(part for base in bases for part in _contents(path.parent / base, command))]
     module = ast.parse(text)
-    bases = []
-    for node in module.body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_base_":
-            found = ast.literal_eval(node.value)
-            bases = [found] if isinstance(found, str) else list(found)
     if ast.get_docstring(module) is not None:
         module.body = module.body[1:]
-    return [ast.unparse(module), *(part for base in bases for part in _contents(path.parent / base))]
+    bases = []
+    for node in module.body:
+        name = ast.unparse(node.targets[0]) if isinstance(node, ast.Assign) else ""
+        if isinstance(node, ast.Assign) and name == "_base_":
+            found = ast.literal_eval(node.value)
+            bases = [found] if isinstance(found, str) else list(found)
+        if isinstance(node, ast.Assign) and name == "methods" and isinstance(node.value, ast.Call):
+            node.value.keywords = [entry for entry in node.value.keywords if entry.arg in command]
+    return [ast.unparse(module), *(part for base in bases for part in _contents(path.parent / base, command))]
 
 
 def _before(stage: Stage, records: Path) -> dict[str, Any]:
