@@ -8,6 +8,7 @@ import pytest
 import report
 import stages
 
+from evidence import stages as chain
 from pretrain.data.demo import write_demo
 from pretrain.data.demo.settings import DemoSettings
 from pretrain.files import read_json
@@ -41,11 +42,11 @@ def test_from_images_to_the_report(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(stages, "WORK", tmp_path)
     write_demo(tmp_path / "data", 0, DEMO)
     plan = [_shortened(stage, tmp_path / "data") for stage in stages.plan()]
-    stages.run(plan, tmp_path / "stages")
+    chain.run(plan, tmp_path / "stages")
     page = report.write_report(tmp_path, plan).read_text()
 
     capfd.readouterr()
-    stages.run(plan, tmp_path / "stages")
+    chain.run(plan, tmp_path / "stages")
     assert capfd.readouterr().err.count("done already") == len(plan)
 
     results = report.collect(tmp_path)
