@@ -8,9 +8,9 @@ Cost: about 3 minutes on one core of an AMD EPYC for a vanilla training, 8 for A
 The paper's settings, but for these, which are the same for every method that has them:
 - The run has 1,600 steps where the paper's have 40,000 and more, so the momentum goes from 0.98 to 0.998: its horizon
   1 / (1 - m) has to be short against the run.
-- gamma starts at 10, not at 0.1, and the Mix Block learns at 0.01, a fifth of the student's rate. With less of the first or
-  more of the second its sigmoid saturates within the first hundreds of steps: all of a mix is then one image, whatever
-  lambda is, and the gradient through the mask is gone (docs/study.md has what was tried).
+- gamma starts at 10, not at 0.1, and the Mix Block learns at 0.01, a fifth of the student's rate. With less of the
+  first or more of the second its sigmoid saturates within the first hundreds of steps: all of a mix is then one image,
+  whatever lambda is, and the gradient through the mask is gone (docs/study.md has what was tried).
 - Hand-made methods have alpha 1, as the paper's long trainings on small images have it for MixUp and ResizeMix.
 
     tools/pretrain.sh configs/study/scenes.py --method automix --work-dir work_dirs/study/trial
