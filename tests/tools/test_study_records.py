@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -329,3 +330,10 @@ def test_every_row_of_tables_9_and_10_has_its_condition():
     for (row, method), key in tables.TABLE_10.items():
         if method != "automix":
             assert key == method + ending[row]
+
+
+def test_the_page_has_the_tables_of_the_records_beside_it():
+    """`python tools/study.py --report --records docs/study.jsonl --page docs/study.md` would change nothing."""
+    docs = Path(__file__).parents[2] / "docs"
+    page = (docs / "study.md").read_text(encoding="utf-8")
+    assert report.fill_blocks(page, report.tables(records.read_records(docs / "study.jsonl"))) == page
