@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pretrain import mixups
 from pretrain.automix import AutoMixSettings, LossSettings, MixBlock, build_criterion, load_mix_block
+from pretrain.automix.step import mix
 from pretrain.backbones import BackboneCard, load_backbone, load_pretrained, stage_features
 from pretrain.console import UserError
 from pretrain.mixups import POLICIES, MixContext, MixPolicy, training_context
@@ -85,7 +86,7 @@ class BlockMixing:
         index = sample_partners(len(images), generator=generator) if index is None else index
         index = index.to(images.device)
         mask = self.block(self.features(images), index, lam, (images.shape[-2], images.shape[-1]))
-        return torch.lerp(images[index], images, mask), torch.lerp(targets[index], targets, lam)
+        return mix(images, index, mask), torch.lerp(targets[index], targets, lam)
 
 
 def mixings_of(model: nn.Module, card: BackboneCard, weights: Path) -> tuple[dict[str, Mixing], str | None]:

@@ -9,22 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from evidence.paper import Training
-from evidence.runs import PretrainRun, find_files, find_pretrain_runs, flat
+from evidence.runs import BOOKKEEPING, PretrainRun, find_files, find_pretrain_runs, flat
 from pretrain.console import UserError, first_few
 from pretrain.files import read_json
 
-# What names a run, or says where and how conveniently it ran; its result does not depend on it.
-FREE = {
-    *("name", "data.root", "data.prepare", "data.workers", "run.seed", "run.channels_last", "run.compile"),
-    *(
-        "run.sharding",
-        "run.log_every",
-        "run.checkpoint_every",
-        "run.checkpoint_steps",
-        "run.inspect_every",
-        "run.wandb",
-    ),
-}
+# Where the images lie, and how the network was computed: the paper's figure does not depend on it either.
+FREE = BOOKKEEPING | {"data.root", "run.channels_last", "run.compile"}
 
 
 class Found:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from evidence.records import Record
-from evidence.runs import flat
+from evidence.runs import BOOKKEEPING, flat
 from transfer.summarize.statistics import LEVEL, Welch, holm, welch
 
 NAMES = (
@@ -20,11 +20,6 @@ NAMES = (
     *("PuzzleMix", "Co-Mixup", "SuperMix", "AlignMix", "TransMix", "AugMix"),
 )
 TITLES = {name.lower().replace("-", ""): name for name in NAMES}
-# What names a run, or says how conveniently it was made; the network that comes out does not depend on it.
-BOOKKEEPING = {
-    *("name", "run.seed", "data.prepare", "data.workers", "run.log_every", "run.checkpoint_every"),
-    *("run.checkpoint_steps", "run.inspect_every", "run.wandb", "run.sharding"),
-}
 DATA = "data.root"
 SAY_IT_ALL = ("name", "method.preset")  # their values need no key beside them
 NAMING_KEYS = 2  # settings that a label may quote; where it takes more, the folder tells the runs apart

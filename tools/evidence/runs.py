@@ -11,6 +11,11 @@ from pretrain.console import UserError
 from pretrain.files import read_json
 
 RESULT, LOG = "result.json", "log.jsonl"
+# What names a run, or says how conveniently it was made; the network that comes out does not depend on it.
+BOOKKEEPING = {
+    *("name", "run.seed", "data.prepare", "data.workers", "run.log_every", "run.checkpoint_every"),
+    *("run.checkpoint_steps", "run.inspect_every", "run.wandb", "run.sharding"),
+}
 
 
 @dataclass(frozen=True)
