@@ -8,10 +8,10 @@ Cost: about 3 minutes on one core of an AMD EPYC for a vanilla training, 8 for A
 The paper's settings, but for these, which are the same for every method that has them:
 - The run has 1,600 steps where the paper's have 40,000 and more, so the momentum goes from 0.98 to 0.998: its horizon
   1 / (1 - m) has to be short against the run.
-- The Mix Block reads stage 2, whose 7x7 cells (8x8 of the digits) come nearest to the masks of the paper's small images,
-  8x8; stage 3 has 4x4 here. gamma starts at 3, not at 0.1, and the Mix Block learns at 0.03, below the student's rate:
-  else its sigmoid saturates within the first hundreds of steps. All of a mix is then one image, whatever lambda is, and
-  the gradient through the mask is gone (docs/study.md has what was tried).
+- The Mix Block reads stage 2: its 7x7 cells (8x8 of the digits) come nearest to the 8x8 of the paper's small images,
+  where stage 3 has 4x4. gamma starts at 3, not at 0.1, and the Mix Block learns at 0.03, below the student's rate: else
+  its sigmoid saturates within the first hundreds of steps. All of a mix is then one image, whatever lambda is, and the
+  gradient through the mask is gone (docs/study.md has what was tried).
 - Hand-made methods have alpha 1, as the paper's long trainings on small images have it for MixUp and ResizeMix.
 
     tools/pretrain.sh configs/study/scenes.py --method automix --work-dir work_dirs/study/trial
