@@ -28,8 +28,8 @@ from pretrain.console import INTERRUPTED, UserError
 from pretrain.files import read_json, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
-# glibc gives large blocks back to the system at once and gets them anew at every step, which takes a sixth of a training
-# on the CPU (docs/performance.md). With these it keeps them; other systems know no such variables.
+# glibc gives large blocks back to the system at once and gets them anew at every step: a sixth of a training on the CPU
+# (docs/performance.md). With these it keeps them; other systems know no such variables.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(1 << 25), "MALLOC_TRIM_THRESHOLD_": str(1 << 32)}
 _running: set[subprocess.Popen[bytes]] = set()
 
