@@ -192,6 +192,6 @@ def test_a_command_has_this_interpreter_and_one_that_a_signal_ended_counts_as_st
 def test_a_command_keeps_the_memory_that_it_frees_unless_the_user_says_otherwise(tmp_path, monkeypatch):
     monkeypatch.delenv("MALLOC_MMAP_THRESHOLD_", raising=False)
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "7")
-    code = f"import os, pathlib; pathlib.Path({str(tmp_path / 'own')!r}).write_text(' '.join(map(os.environ.get, NAMES)))"
-    chain.run([_stage(tmp_path, "own", f"NAMES = {[*chain.ALLOCATOR]}; {code}")], tmp_path)
-    assert (tmp_path / "own").read_text().split() == ["33554432", "7"]
+    code = f"import os; found = [os.environ.get(name) for name in {[*chain.ALLOCATOR]}]; "
+    code += f"assert found == ['33554432', '7'], found; {_append(tmp_path, 'own')}"
+    chain.run([_stage(tmp_path, "own", code)], tmp_path)
