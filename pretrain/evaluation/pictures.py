@@ -233,15 +233,17 @@ def draw_masks_over_lambda(
     return draw_mixes(images.cpu(), (mixed * std + mean).clamp(0, 1).cpu(), masks.cpu(), lambdas, credit)
 
 
-def draw_accuracy_over_time(found: Mapping[str, tuple[float, float, float | None]]) -> Figure:
+def draw_accuracy_over_time(found: Mapping[str, tuple[float, float, float | None]], counted: str = "") -> Figure:
     """Draw the accuracy of each method against its training time (Fig. 1), each point with its name.
 
     Args:
         found: By method: training time in seconds, top-1 accuracy in percent, and its standard deviation over seeds;
             None: there is one seed, and no error bar.
+        counted: What the time is in instead of seconds, for the axis.
     """
     times = [seconds for seconds, _, _ in found.values()]
-    unit, word = next((each for each in reversed(TIME_UNITS) if max(times) >= 2 * each[0]), TIME_UNITS[0])
+    fitting = next((each for each in reversed(TIME_UNITS) if max(times) >= 2 * each[0]), TIME_UNITS[0])
+    unit, word = (1, counted) if counted else fitting
     figure = Figure(figsize=(7.2, 4.8), layout="constrained")
     axes = figure.subplots()
     for name, style in styles_of(found).items():

@@ -9,15 +9,26 @@ import torch
 
 from evidence import stages as chain
 from evidence.paper import cells_of
-from evidence.study import figures, plan, records, report, scenes, tables
+from evidence.study import cost, figures, plan, records, report, scenes, tables
 from pretrain.console import UserError
 from pretrain.evaluation.looks import MaskLook, look_stem
 
 CONDITIONS = {c.key: c for c in plan.CONDITIONS}
+MEASURED = cost.COSTS
 BINS = {"confidence": [None, 0.9], "accuracy": [None, 0.8], "counts": [0, 10]}
 
 
-def _record(condition, seed, top1, seconds=10.0, source="digits", **evaluation):
+@pytest.fixture(autouse=True)
+def costs(tmp_path_factory, monkeypatch):
+    """Every way of training costs three times what vanilla does, vanilla as much, 3 times as long three times."""
+    path = tmp_path_factory.mktemp("costs") / "cost.json"
+    factors = {**dict.fromkeys(CONDITIONS, 3.0), "vanilla": 1.0}
+    chain.write_json(path, {source.key: factors for source in plan.SOURCES})
+    monkeypatch.setattr(cost, "COSTS", path)
+    return path
+
+
+def _record(condition, seed, top1, source="digits", **evaluation):
     branch = "teacher" if CONDITIONS[condition].has_teacher else "model"
     measured = {
         "images": 9,
@@ -33,7 +44,18 @@ def _record(condition, seed, top1, seconds=10.0, source="digits", **evaluation):
     if branch == "teacher":
         accuracy["student_top1"] = top1 - 1
     return records.Record(
-        *(source, condition, seed, "0" * 16, "2026-11-27 10:00", {}, branch, 1000, seconds, accuracy),
+        *(
+            source,
+            condition,
+            seed,
+            "0" * 16,
+            "2026-11-27 10:00",
+            {},
+            branch,
+            1000 * CONDITIONS[condition].passes,
+            10.0,
+            accuracy,
+        ),
         curve=[[10, 1.0, top1]],
         last={"total": 1.0, "lam_error": 0.125},
         evaluation=measured,
@@ -80,7 +102,7 @@ def test_a_record_holds_what_the_commands_left(tmp_path, monkeypatch, source):
     if source.scenes:
         assert record.wsol == {"max_box_acc_v2": 40.0, "centre": 30.0, "images": 7}
         assert record.detection == {"AP": 10.0, "AP50": 20.0, "AP75": 5.0}
-        assert tables.main_table([record], source).splitlines()[2].split(" | ")[-4:-2] == ["40.0", "20.0"]
+        assert tables.main_table([record], source).splitlines()[2].split(" | ")[-3:-1] == ["40.0", "20.0"]
     else:
         assert (record.wsol, record.detection) == (None, None)
 
@@ -88,11 +110,11 @@ def test_a_record_holds_what_the_commands_left(tmp_path, monkeypatch, source):
 def test_tables_have_means_sample_deviations_and_seeds():
     """By hand: 90, 92, 94 have mean 92 and sample deviation 2; 95 and 97 have 96 and the root of 2."""
     found = [_record("vanilla", seed, top1) for seed, top1 in enumerate((90.0, 92.0, 94.0))]
-    found += [_record("automix", seed, top1, 30.0) for seed, top1 in enumerate((95.0, 97.0))]
+    found += [_record("automix", seed, top1) for seed, top1 in enumerate((95.0, 97.0))]
     lines = tables.main_table(found, plan.SOURCES[1]).splitlines()
-    assert lines[2] == "| Vanilla | 3 | 92.0 ± 2.0 | 1.0 ± 0.0 | 50.0 ± 0.0 | 30.0 ± 0.0 | – | 10 | 1.0 |"
+    assert lines[2] == "| Vanilla | 3 | 92.0 ± 2.0 | 1.0 ± 0.0 | 50.0 ± 0.0 | 30.0 ± 0.0 | – | 1.0 |"
     assert lines[3].startswith("| AutoMix | 2 of 3 | 96.0 ± 1.4 |")
-    assert lines[3].endswith("| 30 | 3.0 |")
+    assert lines[3].endswith("| 3.0 |")
     assert len(lines) == 4
     ablation = tables.ablation_table(found, 10)
     assert "| Mix Block, + MP + CE | 67.33 | – (0 of 3) | 96.0 ± 1.4 (2 of 3) |" in ablation
@@ -157,11 +179,12 @@ def test_the_band_reaches_from_the_lowest_seed_to_the_highest():
 
 
 def test_cost_is_means_over_the_seeds_and_calibration_is_of_the_methods_that_are_compared():
-    found = [_record("vanilla", seed, top1, 60.0 + seed) for seed, top1 in enumerate((80.0, 84.0))]
-    found += [_record("automix", 1, 90.0, 300.0), _record("no_ce", 0, 85.0, 200.0)]
+    found = [_record("vanilla", seed, top1) for seed, top1 in enumerate((80.0, 84.0))]
+    found += [_record("automix", 1, 90.0), _record("vanilla_long", 0, 85.0)]
     axes = figures.draw_cost(found, plan.SOURCES[1]).axes[0]
     points = sorted(tuple(line.get_xydata()[0]) for line in axes.lines if line.get_marker() not in ("_", "None"))
-    assert points == [pytest.approx(each) for each in ((60.5 / 60, 82.0), (200 / 60, 85.0), (5.0, 90.0))]
+    assert points == [pytest.approx(each) for each in ((1000, 82.0), (3000, 85.0), (3000, 90.0))]
+    assert axes.get_xlabel() == "training time (vanilla steps)"
     titles = [axes.get_title() for axes in figures.draw_reliability(found, plan.SOURCES[1]).axes]
     assert [title for title in titles if title] == ["vanilla\nECE 1.0 %", "automix\nECE 1.0 %"]
 
@@ -241,7 +264,7 @@ def test_there_is_no_test_without_spread_or_second_seed_and_the_table_says_so():
 def test_figures_that_a_record_lacks_are_dashes_and_a_method_without_student_has_no_row():
     found = [_record("random_grids", 0, 90.0), _record("automix", 0, 91.0, mixed={}), _record("vanilla", 0, 80.0)]
     found[0].last.pop("lam_error")
-    assert "| AutoMix | 1 of 3 | 91.0 | 1.0 | 50.0 | – | – | 10 | 1.0 |" in tables.main_table(found, plan.SOURCES[1])
+    assert "| AutoMix | 1 of 3 | 91.0 | 1.0 | 50.0 | – | – | 3.0 |" in tables.main_table(found, plan.SOURCES[1])
     shown = tables.networks_table(found, plan.SOURCES[1]).splitlines()[2:]
     assert [line.split(" | ")[0] for line in shown] == ["| AutoMix", "| Random grids + MP + CE"]
     assert shown[1].endswith("| 90.0 | 89.0 | – | – |")
@@ -300,8 +323,9 @@ def test_curves_are_means_over_the_seeds_that_were_evaluated_as_often(filled):
     figure = figures.draw_curves(found, plan.SOURCES[1])
     by_step, by_time = figure.axes
     lines = [(line.get_label(), line.get_xydata().tolist()) for line in by_time.lines]
-    assert lines[0] == ("Vanilla", [[1.0, 50.0], [2.0, 90.0]])
-    assert lines[1][1] == [[2.0, 93.0]]  # seeds 1 and 2: 92 after 1 s, 94 after 3 s
+    assert lines[0] == ("Vanilla", [[10.0, 50.0], [20.0, 90.0]])
+    assert lines[1][1] == [[10.0, 93.0]]  # seeds 1 and 2: 92 and 94
+    assert lines[2] == ("MixUp", [[30.0, 93.0]])  # 10 steps at three times the cost
     assert [line.get_xdata().tolist() for line in by_step.lines] == [[10, 20], [10], [10]]
     assert [text.get_text() for text in figure.legends[0].texts] == ["Vanilla", "MixUp"]
 
@@ -332,8 +356,19 @@ def test_every_row_of_tables_9_and_10_has_its_condition():
             assert key == method + ending[row]
 
 
-def test_the_page_has_the_tables_of_the_records_beside_it():
+def test_the_page_has_the_tables_of_the_records_beside_it(monkeypatch):
     """`python tools/study.py --report --records docs/study.jsonl --page docs/study.md` would change nothing."""
+    monkeypatch.setattr(cost, "COSTS", MEASURED)
     docs = Path(__file__).parents[2] / "docs"
     page = (docs / "study.md").read_text(encoding="utf-8")
     assert report.fill_blocks(page, report.tables(records.read_records(docs / "study.jsonl"))) == page
+
+
+def test_what_was_not_measured_is_named_with_the_command(costs):
+    chain.write_json(costs, {"digits": {"vanilla": 1.0}})
+    assert cost.cost_of(_record("vanilla", 0, 90.0)) == 1.0
+    with pytest.raises(UserError, match=r"has no cost of digits, automix; measure it: python benchmarks/study\.py"):
+        cost.cost_of(_record("automix", 0, 90.0))
+    costs.unlink()
+    with pytest.raises(UserError, match="has no cost of digits, vanilla"):
+        cost.cost_of(_record("vanilla", 0, 90.0))

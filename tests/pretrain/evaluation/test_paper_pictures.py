@@ -88,6 +88,12 @@ def test_times_have_a_fitting_unit(slowest, unit, factor):
     assert [bar.get_segments()[0][:, 1].tolist() for bar in bars] == [[69.5, 70.5]]
 
 
+def test_a_time_that_is_counted_has_its_own_unit():
+    axes = draw_accuracy_over_time({"automix": (7200, 70.0, None)}, "vanilla steps").axes[0]
+    assert axes.get_xlabel() == "training time (vanilla steps)"
+    assert axes.lines[0].get_xydata().tolist() == [[7200, 70]]
+
+
 def test_slow_methods_do_not_press_the_others_together():
     """Ten times as slow is still linear; a time of zero has no logarithm."""
     for slowest, fastest, scale in ((100, 10, "linear"), (101, 10, "log"), (100, 0, "linear")):

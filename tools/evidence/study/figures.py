@@ -9,15 +9,18 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from evidence.study.cost import cost_of
 from evidence.study.plan import CONDITIONS, Condition, Source
 from evidence.study.records import Record, values
 from pretrain.evaluation.calibration import Calibration
 from pretrain.evaluation.pictures import draw_accuracy_over_time, draw_calibration
 from pretrain.plots import COLOURS
 
+UNIT = "vanilla steps"
+
 
 def draw_curves(records: Sequence[Record], source: Source) -> Figure:
-    """Draw the top-1 accuracy of the methods that are compared on a source, by steps and by seconds of training.
+    """Draw the top-1 accuracy of the methods that are compared on a source, by steps and by what they cost.
 
     A line is the mean over the seeds, a band reaches from the lowest to the highest of them; a seed that was evaluated
     more or less often, with other settings, has a line by itself.
@@ -29,11 +32,11 @@ def draw_curves(records: Sequence[Record], source: Source) -> Figure:
         if condition.group == "main" and own:
             for number, alike in enumerate(_of_equal_length(own)):
                 curves = np.array(alike)  # (seeds, evaluations, 3): step, seconds, top-1
-                for axes, column in ((by_step, 0), (by_time, 1)):
+                for axes, cost in ((by_step, 1.0), (by_time, cost_of(own[0]))):
                     label = condition.title if number == 0 else ""
-                    _band(axes, curves[..., column].mean(axis=0), curves[..., 2], condition, label)
+                    _band(axes, cost * curves[..., 0].mean(axis=0), curves[..., 2], condition, label)
     by_step.set(xlabel="step", ylabel="top-1 accuracy (%)", title=f"{source.title}: equal steps")
-    by_time.set(xlabel="training time (s)", title="equal time")
+    by_time.set(xlabel=f"training time ({UNIT})", title="equal time")
     for axes in (by_step, by_time):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
@@ -43,14 +46,14 @@ def draw_curves(records: Sequence[Record], source: Source) -> Figure:
 
 
 def draw_cost(records: Sequence[Record], source: Source) -> Figure:
-    """Draw the accuracy of every way of training on a source against its time (Fig. 1), with deviations over seeds."""
+    """Draw the accuracy of every way of training on a source against its cost (Fig. 1), with deviations over seeds."""
     found = {}
     for condition in CONDITIONS:
         if own := values(records, source.key, condition.key):
             top1 = [record.top1 for record in own]
-            seconds = statistics.mean(record.train_seconds for record in own)
-            found[condition.key] = (seconds, statistics.mean(top1), statistics.stdev(top1) if len(own) > 1 else None)
-    return draw_accuracy_over_time(found)
+            time = own[0].steps / condition.passes * cost_of(own[0])
+            found[condition.key] = (time, statistics.mean(top1), statistics.stdev(top1) if len(own) > 1 else None)
+    return draw_accuracy_over_time(found, UNIT)
 
 
 def draw_reliability(records: Sequence[Record], source: Source) -> Figure:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from evidence.paper import cells_of
+from evidence.study.cost import cost_of
 from evidence.study.plan import CONDITIONS, SEEDS, SOURCES, Source
 from evidence.study.records import Record, values
 from transfer.summarize.statistics import LEVEL, holm, welch
@@ -74,16 +75,13 @@ def summary(figures: Sequence[float | None]) -> str:
 def main_table(records: Sequence[Record], source: Source) -> str:
     """Return every measure of the methods that are compared on a source."""
     columns = ALL + (WITH_BOXES if source.scenes else ())
-    headings = ["method", "seeds", *(column.heading for column in columns), "training s", "× vanilla"]
-    base = _mean_seconds(values(records, source.key, "vanilla"))
+    headings = ["method", "seeds", *(column.heading for column in columns), "cost, × vanilla"]
     rows = []
     for condition in CONDITIONS:
         own = values(records, source.key, condition.key)
         if condition.group in ("main", "time") and own:
-            seconds = _mean_seconds(own)
-            ratio = f"{seconds / base:.1f}" if base and seconds else "–"
             cells = [summary([column.figure(record) for record in own]) for column in columns]
-            rows.append([condition.title, _seeds(own), *cells, f"{seconds:.0f}", ratio])
+            rows.append([condition.title, _seeds(own), *cells, f"{cost_of(own[0]):.1f}"])
     return _markdown(headings, rows)
 
 
@@ -150,10 +148,6 @@ def networks_table(records: Sequence[Record], source: Source) -> str:
             rows.append([condition.title, _seeds(own), *both, errors, spreads])
     headings = ["method", "seeds", "teacher", "student", "abs(λ − mask mean), %", "spread inside a mask, %"]
     return _markdown(headings, rows)
-
-
-def _mean_seconds(records: Sequence[Record]) -> float:
-    return statistics.mean([record.train_seconds for record in records]) if records else 0.0
 
 
 def _seeds(records: Sequence[Record]) -> str:
