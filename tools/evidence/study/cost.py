@@ -1,4 +1,4 @@
-"""What a way of training costs over vanilla training, as benchmarks/study.py measured it."""
+"""What a way of training costs over vanilla training, as benchmarks/study_steps.py measured it."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ def cost_of(record: Record) -> float:
     except KeyError as error:
         raise UserError(
             f"{COSTS}: has no cost of {record.source}, {record.condition}; "
-            "measure it: python benchmarks/study.py --out docs/study_cost.json"
+            "measure it: python benchmarks/study_steps.py --out docs/study_cost.json"
         ) from error

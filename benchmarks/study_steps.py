@@ -5,9 +5,9 @@ turns in one process, so that a machine whose speed drifts slows all alike, and 
 work does so less; the mean step counts, since PuzzleMix's differ. Preset "fast" has a Mix Block that is trained
 already: what that took is not in it. Training "3 times as long" counts three times.
 
-    python benchmarks/study.py [--rounds 20] [--out docs/study_cost.json]
+    python benchmarks/study_steps.py [--rounds 20] [--out docs/study_cost.json]
 
-Writes work_dirs/bench/study.json, or what --out names: {source: {condition: ratio}}. The study's tables and pictures
+Writes work_dirs/bench/study_steps.json, or what --out names: {source: {condition: ratio}}. The study's tables and pictures
 have docs/study_cost.json.
 """
 
@@ -33,7 +33,7 @@ from pretrain.files import write_json
 from pretrain.training.methods import method_of
 from pretrain.training.settings import load_settings
 
-OUT = Path("work_dirs/bench/study.json")
+OUT = Path("work_dirs/bench/study_steps.json")
 CLASSES = 40
 
 
