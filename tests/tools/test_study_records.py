@@ -367,7 +367,9 @@ def test_the_page_has_the_tables_of_the_records_beside_it(monkeypatch):
 def test_what_was_not_measured_is_named_with_the_command(costs):
     chain.write_json(costs, {"digits": {"vanilla": 1.0}})
     assert cost.cost_of(_record("vanilla", 0, 90.0)) == 1.0
-    with pytest.raises(UserError, match=r"has no cost of digits, automix; measure it: python benchmarks/study_steps\.py"):
+    with pytest.raises(
+        UserError, match=r"has no cost of digits, automix; measure it: python benchmarks/study_steps\.py"
+    ):
         cost.cost_of(_record("automix", 0, 90.0))
     costs.unlink()
     with pytest.raises(UserError, match="has no cost of digits, vanilla"):
