@@ -7,8 +7,8 @@ already: what that took is not in it. Training "3 times as long" counts three ti
 
     python benchmarks/study_steps.py [--rounds 20] [--out docs/study_cost.json]
 
-Writes work_dirs/bench/study_steps.json, or what --out names: {source: {condition: ratio}}. The study's tables and pictures
-have docs/study_cost.json.
+Writes work_dirs/bench/study_steps.json, or what --out names: {source: {condition: ratio}}. The study's tables and
+pictures have docs/study_cost.json.
 """
 
 from __future__ import annotations
