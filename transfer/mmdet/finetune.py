@@ -141,7 +141,10 @@ def _work(job: Job, plan: Plan, launcher: str, checkpoint: Path | None) -> None:
 
 def _prepare(cfg: Config, job: Job, plan: Plan, launcher: str, checkpoint: Path | None, resume: bool) -> None:
     """Write into the configuration what the Runner takes from it besides the recipe."""
-    cfg.experiment_name = f"{plan.folder.name}_{time.time_ns()}"  # mmengine shares loggers between equal names
+    # mmengine shares loggers and visualizers between equal names: a second run would write into the first one's folder.
+    cfg.experiment_name = f"{plan.folder.name}_{time.time_ns()}"
+    if cfg.get("visualizer"):
+        cfg.visualizer.name = cfg.experiment_name
     cfg.launcher = launcher
     cfg.randomness = {"seed": job.seed}
     if not torch.cuda.is_available():  # mmengine would name a GPU

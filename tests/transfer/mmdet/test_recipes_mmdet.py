@@ -95,6 +95,13 @@ def test_every_kind_of_recipe_is_there():
     assert {architecture(name) for name in RECIPES} == {*ARCHITECTURES.values(), *SMALL.values()}
 
 
+def test_runs_of_one_process_write_each_into_its_own_folder(tmp_path):
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        folder.mkdir()
+        runner_of("quickstart", folder)
+        assert len(list(folder.glob("*/vis_data/config.py"))) == 1
+
+
 def test_a_red_picture_is_red(built):
     """OpenCV reads blue, green, red; torchvision's weights take red first, in units of its deviations."""
     red = torch.zeros(3, 33, 47, dtype=torch.uint8)
