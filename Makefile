@@ -3,6 +3,7 @@
 # PYTHON=python3.12 make setup   uses this Python for .venv (3.10 to 3.13)
 
 BIN := .venv/bin
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile  # a process a core
 TOOLS := tools/install_detectron2 $(wildcard tools/*.py tools/evidence/*.py tools/evidence/study/*.py benchmarks/*.py)
 
 # A thread that waits spins for a moment, then sleeps. Spinning on, GNU OpenMP's default, took a third more time where the
@@ -28,10 +29,10 @@ study-quick: setup ## a part of the study, which counts for the whole (a quarter
 	@$(BIN)/python tools/study.py --quick
 
 test: setup ## all tests
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
 
 test-fast: setup ## the tests that take less than ten seconds each
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(PYTEST) -m "not slow"
 
 lint: setup ## formatting, ruff, types, import rules
 	@$(BIN)/ruff format --check .
