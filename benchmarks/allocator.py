@@ -25,6 +25,7 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 from evidence.stages import ALLOCATOR
 from pretrain.backbones import build_backbone
+from pretrain.console import at_least_one
 from pretrain.files import write_json
 
 OUT = Path("work_dirs/bench/allocator.json")
@@ -50,8 +51,8 @@ def steps(number: int) -> float:
 def main() -> None:
     """Run the pairs, print and write the medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--pairs", type=at_least_one, default=5)
+    parser.add_argument("--steps", type=at_least_one, default=60)
     parser.add_argument("--child", action="store_true", help="only run the steps and print their seconds")
     arguments = parser.parse_args()
     if arguments.child:

@@ -30,6 +30,7 @@ from torch.nn import functional as F
 from pretrain.automix import AutoMix, AutoMixSettings, MixBlock
 from pretrain.automix.step import mix
 from pretrain.backbones import build_backbone, stage_channels, stage_features
+from pretrain.console import at_least_one
 from pretrain.files import write_json
 from pretrain.training.cost import flop_counter
 from pretrain.training.dry_run import saved_bytes
@@ -63,7 +64,7 @@ DEFAULT = ("cifar_resnet18_32px_batch64", "resnet18_64px_batch32")
 def main() -> None:
     """Measure, print the table and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=20, help="timed steps of each (%(default)s)")
+    parser.add_argument("--pairs", type=at_least_one, default=20, help="timed steps of each (%(default)s)")
     parser.add_argument("--setups", nargs="+", choices=SETUPS, default=DEFAULT, help="default: %(default)s")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="autocast (%(default)s)")
     parser.add_argument("--compile", action="store_true", help="translate the networks by torch.compile")

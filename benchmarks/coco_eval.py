@@ -30,6 +30,7 @@ from pycocotools.cocoeval import COCOeval
 from rich.console import Console
 from rich.table import Table
 
+from pretrain.console import at_least_one
 from pretrain.files import write_json
 from transfer.coco_eval import class_percent, evaluate_coco
 
@@ -41,8 +42,8 @@ Record = dict[str, Any]
 def main() -> None:
     """Measure, print the table and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="timed evaluations by each (%(default)s)")
-    parser.add_argument("--images", type=int, default=1000, help="images (%(default)s)")
+    parser.add_argument("--rounds", type=at_least_one, default=5, help="timed evaluations by each (%(default)s)")
+    parser.add_argument("--images", type=at_least_one, default=1000, help="images (%(default)s)")
     arguments = parser.parse_args()
 
     content, detections = scene(arguments.images)

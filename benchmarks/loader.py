@@ -34,6 +34,7 @@ from timm.data.random_erasing import RandomErasing
 from torch import Tensor
 from torchvision import transforms
 
+from pretrain.console import at_least_one
 from pretrain.data.datasets import SeededImageFolder
 from pretrain.data.loaders import EpochSampler, build_loader, start
 from pretrain.data.transforms import (
@@ -81,7 +82,7 @@ ROWS = {
 def main() -> None:
     """Measure, print the table and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7, help="timed epochs of each (%(default)s)")
+    parser.add_argument("--rounds", type=at_least_one, default=7, help="timed epochs of each (%(default)s)")
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="default: all")
     arguments = parser.parse_args()

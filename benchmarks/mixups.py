@@ -32,6 +32,7 @@ from torchvision.transforms import v2
 
 from pretrain import mixups
 from pretrain.backbones import build_backbone
+from pretrain.console import at_least_one
 from pretrain.files import write_json
 from pretrain.mixups import MixResult
 from pretrain.mixups.augmix import AugMix
@@ -47,7 +48,7 @@ OFFLINE = ("supermix",)
 def main() -> None:
     """Measure, print the tables and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=20, help="timed steps of each method (%(default)s)")
+    parser.add_argument("--rounds", type=at_least_one, default=20, help="timed steps of each method (%(default)s)")
     parser.add_argument("--setups", nargs="+", choices=SETUPS, default=DEFAULT, help="default: %(default)s")
     known = [name for name in mixups.POLICIES if name not in OFFLINE]
     parser.add_argument("--methods", nargs="+", choices=known, default=known, help="default: all")

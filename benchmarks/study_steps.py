@@ -28,7 +28,7 @@ from evidence.stages import ROOT
 from evidence.study.plan import CONDITIONS, SOURCES, Condition, Source
 from pretrain.automix import AutoMix, AutoMixSettings, MixBlock
 from pretrain.backbones import build_backbone, stage_channels
-from pretrain.console import tell
+from pretrain.console import at_least_one, tell
 from pretrain.files import write_json
 from pretrain.training.methods import method_of
 from pretrain.training.settings import load_settings
@@ -40,7 +40,7 @@ CLASSES = 40
 def main() -> None:
     """Measure, print and write the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=20, help="timed steps of each (%(default)s)")
+    parser.add_argument("--rounds", type=at_least_one, default=20, help="timed steps of each (%(default)s)")
     parser.add_argument("--out", type=Path, default=OUT, metavar="FILE.json")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

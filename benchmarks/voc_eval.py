@@ -25,6 +25,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from pretrain.console import at_least_one
 from pretrain.files import write_json
 from transfer.mmdet.metrics import average_precisions
 from transfer.voc_eval import THRESHOLDS
@@ -38,8 +39,8 @@ Results = list[tuple[dict[str, np.ndarray], list[np.ndarray]]]
 def main() -> None:
     """Measure, print the table and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=1, help="timed evaluations by each (%(default)s)")
-    parser.add_argument("--images", type=int, default=4952, help="images (%(default)s)")
+    parser.add_argument("--rounds", type=at_least_one, default=1, help="timed evaluations by each (%(default)s)")
+    parser.add_argument("--images", type=at_least_one, default=4952, help="images (%(default)s)")
     arguments = parser.parse_args()
 
     found = measure(scene(arguments.images), arguments.rounds)

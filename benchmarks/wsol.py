@@ -36,6 +36,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from pretrain.console import at_least_one
 from pretrain.files import write_json
 from wsol import contours, kernels
 from wsol.ahead import ahead
@@ -69,9 +70,10 @@ WAYS: dict[str, Callable[..., tuple[np.ndarray, Any]]] = {
 def main() -> None:
     """Measure, print the tables and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, help="timed passes over the maps by each way (%(default)s)")
-    parser.add_argument("--maps", type=int, default=40, help="maps of each kind; a tenth of white noise (%(default)s)")
-    parser.add_argument("--images", type=int, default=5794, help="images of the whole evaluation (%(default)s)")
+    add = parser.add_argument
+    add("--rounds", type=at_least_one, default=3, help="timed passes over the maps by each way (%(default)s)")
+    add("--maps", type=at_least_one, default=40, help="maps of each kind; a tenth of white noise (%(default)s)")
+    add("--images", type=at_least_one, default=5794, help="images of the whole evaluation (%(default)s)")
     arguments = parser.parse_args()
 
     cv2.setNumThreads(1)

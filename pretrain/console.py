@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -35,6 +36,17 @@ def did_you_mean(word: str, known: list[str]) -> str:
     """Return "; did you mean 'x'?" for the closest known word, else a list of the known ones, of many the first."""
     close = get_close_matches(word, known, n=1)
     return f"; did you mean '{close[0]}'?" if close else f"; known: {first_few(sorted(known), LISTED)}"
+
+
+def at_least_one(text: str) -> int:
+    """Return a whole number of one or more; for argparse's `type`.
+
+    Raises:
+        ArgumentTypeError: The text is none.
+    """
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise ArgumentTypeError(f"a whole number of 1 or more is needed, not {text}")
 
 
 def first_few(names: Iterable[object], count: int = 3) -> str:

@@ -485,7 +485,7 @@ def test_a_narrow_terminal_has_the_columns_in_blocks(tmp_path):
     assert "79.12 | 79.20 ± 1.06 (3) +0.08" in text
     assert "78.17 | 78.00 (1 of 3) -0.17" in text
     assert "70 cells: 2 with runs, 1 of these with 3 or more." in text
-    assert "... 204 more: python tools/paper_tables.py --table 1 --commands" in text  # 210 - 3 - 1, less 2 shown
+    assert "... 204 more; the same command with --commands prints them all" in text  # 210 - 3 - 1, less 2 shown
 
 
 def test_one_pretraining_of_several_detectors_is_marked(tmp_path):

@@ -155,7 +155,7 @@ def _summary(table: Table) -> str:
 
 def _few_commands(table: Table) -> list[str]:
     lines = table.commands
-    more = [f"... {len(lines) - SHOWN} more: python tools/paper_tables.py --table {table.number} --commands"]
+    more = [f"... {len(lines) - SHOWN} more; the same command with --commands prints them all"]
     return [*lines[:SHOWN], *(more if len(lines) > SHOWN else [])]
 
 
