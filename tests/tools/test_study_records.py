@@ -118,11 +118,11 @@ def test_the_tests_of_the_table_are_welchs_with_holms_correction():
     """Two groups of three with means 92 and 96 and deviations 2: t = 2.449, 4 degrees of freedom, p = 0.0705."""
     found = [_record("vanilla", seed, top1) for seed, top1 in enumerate((90.0, 92.0, 94.0))]
     found += [_record("automix", seed, top1) for seed, top1 in enumerate((94.0, 96.0, 98.0))]
-    assert tables.test_table(found, plan.SOURCES[1]).splitlines()[2:] == [
+    assert tables.welch_table(found, plan.SOURCES[1]).splitlines()[2:] == [
         "| Vanilla | +4.0 | -0.5 to +8.5 | 0.070 | 0.070 | no difference shown |"
     ]
     found += [_record("mixup", seed, top1) for seed, top1 in enumerate((70.0, 70.1, 70.2))]
-    rows = tables.test_table(found, plan.SOURCES[1]).splitlines()[2:]
+    rows = tables.welch_table(found, plan.SOURCES[1]).splitlines()[2:]
     assert rows[0].endswith("| 0.070 | 0.070 | no difference shown |")  # the larger p keeps its value
     assert rows[1].startswith("| MixUp | +25.9 |")
     assert rows[1].endswith("| higher |")
@@ -133,7 +133,7 @@ def test_p_is_corrected_for_the_number_of_tests():
     found = [_record("automix", seed, top1) for seed, top1 in enumerate((94.0, 96.0, 98.0))]
     for key in ("vanilla", "mixup"):
         found += [_record(key, seed, top1) for seed, top1 in enumerate((90.0, 92.0, 94.0))]
-    rows = tables.test_table(found, plan.SOURCES[1]).splitlines()[2:]
+    rows = tables.welch_table(found, plan.SOURCES[1]).splitlines()[2:]
     assert [row.split(" | ")[3:5] for row in rows] == [["0.070", "0.141"]] * 2
 
 
@@ -142,13 +142,15 @@ def test_each_table_and_picture_has_the_conditions_that_belong_there():
     found = [_record(key, 0, 90.0) for key in keys]
     shown = report.tables(found)
     assert list(shown) == [
-        *("state", "scenes", "scenes-tests", "scenes-networks", "digits", "digits-tests", "digits-networks"),
-        *("table-9", "table-10"),
+        *("state", "scenes", "scenes-tests", "scenes-ablation-tests", "scenes-networks"),
+        *("digits", "digits-tests", "digits-ablation-tests", "digits-networks", "table-9", "table-10"),
     ]
     assert shown["state"] == "5 of 114 cells are filled."
     assert shown["scenes"] == "No cell of this source is filled yet."
     firsts = {name: [line.split(" | ")[0][2:] for line in table.splitlines()[2:]] for name, table in shown.items()}
     assert firsts["digits"] == ["Vanilla", "AutoMix", "Vanilla, 3 times as long"]
+    assert firsts["digits-tests"] == ["Vanilla", "Vanilla, 3 times as long"]
+    assert firsts["digits-ablation-tests"] == ["AutoMix without l_λ", "AutoMix without CE"]
     assert firsts["table-9"] == ["+ lambda embedding", "+ l_lambda"]
     assert firsts["table-10"] == ["Mix Block, + MP", "Mix Block, + MP + CE"]
     figure = figures.draw_curves(found, plan.SOURCES[1])
@@ -242,7 +244,7 @@ def test_there_is_no_test_without_spread_or_second_seed_and_the_table_says_so():
         _record("vanilla", seed, 90.0) for seed in range(2)
     ]
     found += [_record("mixup", 0, 96.0), _record("cutmix", 0, 90.0), _record("cutmix", 1, 92.0)]
-    rows = tables.test_table(found, plan.SOURCES[1]).splitlines()[2:]
+    rows = tables.welch_table(found, plan.SOURCES[1]).splitlines()[2:]
     assert rows[:2] == [
         "| Vanilla | +5.0 | – | – | – | no test: no spread over the seeds of either |",
         "| MixUp | -1.0 | – | – | – | no test: one seed |",

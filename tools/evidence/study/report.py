@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from evidence.stages import ROOT
 from evidence.study.figures import draw_cost, draw_curves, draw_reliability
 from evidence.study.plan import SOURCES, WORK, cells
 from evidence.study.records import RECORDS, Record, dumps, outdated, read_records
-from evidence.study.tables import ablation_table, main_table, networks_table, test_table
+from evidence.study.tables import ablation_table, main_table, networks_table, welch_table
 from pretrain.console import UserError, first_few, warn
 from pretrain.files import write_text
 from pretrain.plots import save_png
 
+TABLES = {  # of each source, by the end of the block's name
+    "": main_table,
+    "-tests": welch_table,
+    "-ablation-tests": partial(welch_table, ablations=True),
+    "-networks": networks_table,
+}
 BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -53,7 +60,7 @@ def tables(records: Sequence[Record]) -> dict[str, str]:
     """Return every table in Markdown, by the name of its block in docs/study.md."""
     found = {"state": f"{len(records)} of {len(cells())} cells are filled."}
     for source in SOURCES:
-        for suffix, table in (("", main_table), ("-tests", test_table), ("-networks", networks_table)):
+        for suffix, table in TABLES.items():
             own = [record for record in records if record.source == source.key]
             found[source.key + suffix] = table(own, source) if own else "No cell of this source is filled yet."
     found["table-9"] = ablation_table(records, 9)

@@ -85,16 +85,22 @@ def main_table(records: Sequence[Record], source: Source) -> str:
     return _markdown(headings, rows)
 
 
-def test_table(records: Sequence[Record], source: Source) -> str:
+def welch_table(records: Sequence[Record], source: Source, ablations: bool = False) -> str:
     """Return AutoMix against each of the other methods in top-1: difference, interval, p, and Holm's p.
 
     Where no test is possible the row says why.
+
+    Args:
+        records: Of any cells.
+        source: Whose records count.
+        ablations: Against the ablations instead; Holm's correction is for the tests of one table.
     """
     ours = [record.top1 for record in values(records, source.key, "automix")]
     found = []
     for condition in CONDITIONS:
         theirs = [record.top1 for record in values(records, source.key, condition.key)]
-        if condition.key != "automix" and ours and theirs:
+        belongs = (condition.group == "ablation") == ablations and condition.key != "automix"
+        if belongs and ours and theirs:
             reason = _no_test(ours, theirs)
             found.append((condition, theirs, reason, None if reason else welch(ours, theirs)))
     corrected = iter(holm([test.p for _, _, _, test in found if test]))
