@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from evidence.stages import ROOT
 from evidence.study.figures import draw_cost, draw_curves, draw_reliability
-from evidence.study.plan import SOURCES, WORK, cells
+from evidence.study.plan import SOURCES, WORK, Source, cells
 from evidence.study.records import RECORDS, Record, dumps, outdated, read_records
 from evidence.study.tables import ablation_table, main_table, networks_table, welch_table
 from pretrain.console import UserError, first_few, warn
 from pretrain.files import write_text
 from pretrain.plots import save_png
 
-TABLES = {  # of each source, by the end of the block's name
+TABLES: dict[str, Callable[[Sequence[Record], Source], str]] = {  # of each source, by the end of the block's name
     "": main_table,
     "-tests": welch_table,
     "-ablation-tests": partial(welch_table, ablations=True),
