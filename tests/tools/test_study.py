@@ -39,10 +39,8 @@ def test_every_condition_trains_as_long_on_as_many_images(source):
     seen = {}
     for condition in plan.CONDITIONS:
         s = _settings(plan.Cell(source, condition, 1))
-        epochs = s.optim.epochs // condition.passes
-        seen[condition.key] = (replace(s.optim, epochs=epochs), s.data, s.backbone, replace(s.run, seed=0))
-        assert (s.run.seed, epochs) == (1, source.epochs)
-        assert (condition.passes > 1) == (condition.group == "time")
+        assert s.run.seed == 1
+        seen[condition.key] = (s.optim, s.data, s.backbone, replace(s.run, seed=0))
     assert len({repr(value) for value in seen.values()}) == 1
 
 
@@ -83,7 +81,7 @@ def test_the_ablations_are_the_papers():
 
 def test_the_quick_part_is_a_part_of_the_whole_and_needs_nothing_outside():
     whole, quick = plan.cells(), plan.cells(quick=True)
-    assert len(whole) == len(set(whole)) == 2 * 19 * 3
+    assert len(whole) == len(set(whole)) == 2 * 17 * 3
     assert set(quick) < set(whole)
     names = {cell.name for cell in quick}
     assert all(cell.needed is None or cell.needed.name in names for cell in quick)

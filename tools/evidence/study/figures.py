@@ -51,7 +51,7 @@ def draw_cost(records: Sequence[Record], source: Source) -> Figure:
     for condition in CONDITIONS:
         if own := values(records, source.key, condition.key):
             top1 = [record.top1 for record in own]
-            time = own[0].steps / condition.passes * cost_of(own[0])
+            time = own[0].steps * cost_of(own[0])
             found[condition.key] = (time, statistics.mean(top1), statistics.stdev(top1) if len(own) > 1 else None)
     return draw_accuracy_over_time(found, UNIT)
 

@@ -23,9 +23,8 @@ class Condition:
         title: In tables.
         method: As tools/pretrain.sh has it.
         options: What differs from the config's settings of that method.
-        group: "main"; or "ablation"; or "time", for what takes about as long as AutoMix.
+        group: "main" or "ablation".
         needs: The condition whose Mix Block, of the same source and seed, is read.
-        passes: How often the epochs of the config are gone through.
     """
 
     key: str
@@ -34,7 +33,6 @@ class Condition:
     options: dict[str, Any] = field(default_factory=dict, hash=False)
     group: str = "main"
     needs: str = ""
-    passes: int = 1
 
     @property
     def has_teacher(self) -> bool:
@@ -78,8 +76,6 @@ CONDITIONS = (
     Condition("mixup_mp_ce", "MixUp + MP + CE", "mixup", {**MOMENTUM, **WITH_CE}, group="ablation"),
     Condition("cutmix_mp", "CutMix + MP", "cutmix", MOMENTUM, group="ablation"),
     Condition("cutmix_mp_ce", "CutMix + MP + CE", "cutmix", {**MOMENTUM, **WITH_CE}, group="ablation"),
-    Condition("vanilla_long", "Vanilla, 3 times as long", "vanilla", group="time", passes=3),
-    Condition("mixup_long", "MixUp, 3 times as long", "mixup", group="time", passes=3),
 )
 BY_KEY = {condition.key: condition for condition in CONDITIONS}
 
@@ -91,7 +87,7 @@ class Source:
     Attributes:
         key: Of folders and records.
         title: In tables.
-        config: What trains on it, for `epochs`.
+        config: What trains on it.
         prepare: The command that writes it, and the file that is there afterwards.
         scenes: Whether there are boxes: then localisation and detection are measured too.
     """
@@ -99,7 +95,6 @@ class Source:
     key: str
     title: str
     config: str
-    epochs: int
     prepare: tuple[tuple[str, ...], Path]
     scenes: bool = False
 
@@ -109,7 +104,6 @@ SOURCES = (
         "scenes",
         "Picture scenes",
         "configs/study/scenes.py",
-        200,
         (("python", "tools/study.py", "--prepare"), WORK / "data/scenes/complete.json"),
         scenes=True,
     ),
@@ -117,7 +111,6 @@ SOURCES = (
         "digits",
         "Digits",
         "configs/study/digits.py",
-        500,
         (("python", "tools/prepare_digits.py", "--out", str(WORK / "data/digits")), WORK / "data/digits/dataset.json"),
     ),
 )
@@ -166,7 +159,7 @@ def cells(quick: bool = False) -> list[Cell]:
     if quick:
         wanted = {"scenes": ("automix", "vanilla"), "digits": tuple(c.key for c in CONDITIONS if c.group == "main")}
         return [Cell(source, BY_KEY[key], 0) for source in SOURCES for key in wanted[source.key]]
-    groups = ("main", "ablation", "time")
+    groups = ("main", "ablation")
     return [
         Cell(source, condition, seed)
         for group in groups
@@ -207,8 +200,6 @@ def _stages(cell: Cell) -> Iterator[Stage]:
     command, makes = source.prepare
     yield Stage("data", f"{source.title}: data", command, makes)
     options = {**condition.options, "run.seed": cell.seed}
-    if condition.passes > 1:
-        options["optim.epochs"] = condition.passes * source.epochs
     if cell.needed:
         options["method.trained_mix_block"] = str(cell.needed.run / "export/mix_block.safetensors")
     yield Stage(

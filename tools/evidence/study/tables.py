@@ -79,7 +79,7 @@ def main_table(records: Sequence[Record], source: Source) -> str:
     rows = []
     for condition in CONDITIONS:
         own = values(records, source.key, condition.key)
-        if condition.group in ("main", "time") and own:
+        if condition.group == "main" and own:
             cells = [summary([column.figure(record) for record in own]) for column in columns]
             rows.append([condition.title, _seeds(own), *cells, f"{cost_of(own[0]):.1f}"])
     return _markdown(headings, rows)
