@@ -17,7 +17,7 @@ import os
 import shlex
 from pathlib import Path
 
-from pretrain.console import UserError, run_tool
+from pretrain.console import UserError, at_least_one, run_tool
 
 
 def main() -> int:
@@ -25,7 +25,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="only a part, which counts for the whole too")
     parser.add_argument(
-        "--jobs", type=int, default=min(os.cpu_count() or 1, 8), metavar="N", help="cells at a time (%(default)s)"
+        "--jobs",
+        type=at_least_one,
+        default=min(os.cpu_count() or 1, 8),
+        metavar="N",
+        help="cells at a time (%(default)s)",
     )
     parser.add_argument("--only", metavar="WORD", nargs="+", help="cells whose name has these words, e.g. scenes mixup")
     instead = parser.add_mutually_exclusive_group()
@@ -41,8 +45,6 @@ def main() -> int:
     if (arguments.quick or arguments.only) and (arguments.report or arguments.prepare):
         chosen = "--only" if arguments.only else "--quick"
         raise UserError(f"{chosen} chooses cells to fill or to list; --report and --prepare are always of everything")
-    if arguments.jobs < 1:
-        raise UserError(f"--jobs {arguments.jobs}: at least 1 cell at a time")
 
     from evidence.study import plan, scenes  # late: --help answers at once
 

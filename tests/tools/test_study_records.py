@@ -43,7 +43,7 @@ def _record(condition, seed, top1, source="digits", **evaluation):
     accuracy = {f"{branch}_top1": top1, f"{branch}_top5": 99.0}
     if branch == "teacher":
         accuracy["student_top1"] = top1 - 1
-    return records.Record(
+    return records.CellRecord(
         *(source, condition, seed, "0" * 16, "2026-11-27 10:00", {}, branch, 1000, 10.0, accuracy),
         curve=[[10, 1.0, top1]],
         last={"total": 1.0, "lam_error": 0.125},

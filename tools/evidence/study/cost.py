@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from evidence.stages import ROOT
-from evidence.study.records import Record
+from evidence.study.records import CellRecord
 from pretrain.console import UserError
 from pretrain.files import read_json
 
 COSTS = ROOT / "docs/study_cost.json"
 
 
-def cost_of(record: Record) -> float:
+def cost_of(record: CellRecord) -> float:
     """Return the cost of a record's training in vanilla trainings. The seconds that it took depend on what else ran.
 
     Raises:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from evidence.study.cost import cost_of
 from evidence.study.plan import CONDITIONS, Condition, Source
-from evidence.study.records import Record, values
+from evidence.study.records import CellRecord, values
 from pretrain.evaluation.calibration import Calibration
 from pretrain.evaluation.pictures import draw_accuracy_over_time, draw_calibration
 from pretrain.plots import COLOURS
@@ -19,7 +19,7 @@ from pretrain.plots import COLOURS
 UNIT = "vanilla steps"
 
 
-def draw_curves(records: Sequence[Record], source: Source) -> Figure:
+def draw_curves(records: Sequence[CellRecord], source: Source) -> Figure:
     """Draw the top-1 accuracy of the methods that are compared on a source, by steps and by what they cost.
 
     A line is the mean over the seeds, a band reaches from the lowest to the highest of them; a seed that was evaluated
@@ -45,7 +45,7 @@ def draw_curves(records: Sequence[Record], source: Source) -> Figure:
     return figure
 
 
-def draw_cost(records: Sequence[Record], source: Source) -> Figure:
+def draw_cost(records: Sequence[CellRecord], source: Source) -> Figure:
     """Draw the accuracy of every way of training on a source against its cost (Fig. 1), with deviations over seeds."""
     found = {}
     for condition in CONDITIONS:
@@ -56,7 +56,7 @@ def draw_cost(records: Sequence[Record], source: Source) -> Figure:
     return draw_accuracy_over_time(found, UNIT)
 
 
-def draw_reliability(records: Sequence[Record], source: Source) -> Figure:
+def draw_reliability(records: Sequence[CellRecord], source: Source) -> Figure:
     """Draw the calibration of the methods that are compared on a source (Fig. 8), of the first seed that there is."""
     found = {}
     for condition in CONDITIONS:
@@ -69,7 +69,7 @@ def draw_reliability(records: Sequence[Record], source: Source) -> Figure:
     return draw_calibration(found)
 
 
-def _of_equal_length(records: Sequence[Record]) -> list[list[list[list[float]]]]:
+def _of_equal_length(records: Sequence[CellRecord]) -> list[list[list[list[float]]]]:
     lengths = dict.fromkeys(len(record.curve) for record in records)
     return [[record.curve for record in records if len(record.curve) == length] for length in lengths if length]
 

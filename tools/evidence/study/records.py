@@ -24,7 +24,7 @@ MEASURED = ("images", "top1", "top5", "ece", "calibration", "fgsm_error", "mixed
 
 
 @dataclass(frozen=True)
-class Record:
+class CellRecord:
     """One cell's results; accuracies, errors and AP in percent.
 
     Attributes:
@@ -78,14 +78,14 @@ def fingerprint_of(cell: Cell) -> str:
     return hashlib.sha256("".join(found.values()).encode()).hexdigest()[:16]
 
 
-def write_record(cell: Cell) -> Record:
+def write_record(cell: Cell) -> CellRecord:
     """Gather what the cell's commands left and write it as one file, atomically."""
     folder, run = ROOT / cell.folder, ROOT / cell.run
     result, log = read_json(run / "result.json"), read_log(run)
     key = f"{result['branch']}_top1"
     done = stages(cell)
     evaluation = read_json(folder / "evaluation/evaluation.json")
-    record = Record(
+    record = CellRecord(
         source=cell.source.key,
         condition=cell.condition.key,
         seed=cell.seed,
@@ -108,7 +108,7 @@ def write_record(cell: Cell) -> Record:
     return record
 
 
-def read_records(where: Path) -> list[Record]:
+def read_records(where: Path) -> list[CellRecord]:
     """Read records, in the order of the plan.
 
     Args:
@@ -132,12 +132,12 @@ def read_records(where: Path) -> list[Record]:
     return sorted(found.values(), key=lambda r: (sources.index(r.source), conditions.index(r.condition), r.seed))
 
 
-def values(records: Iterable[Record], source: str, condition: str) -> list[Record]:
+def values(records: Iterable[CellRecord], source: str, condition: str) -> list[CellRecord]:
     """Return the records of a source and a condition, by seeds."""
     return [record for record in records if (record.source, record.condition) == (source, condition)]
 
 
-def outdated(records: Iterable[Record]) -> list[str]:
+def outdated(records: Iterable[CellRecord]) -> list[str]:
     """Return the names of the records that other commands or configs made than those that there are now."""
     sources = {source.key: source for source in SOURCES}
     return [
@@ -147,7 +147,7 @@ def outdated(records: Iterable[Record]) -> list[str]:
     ]
 
 
-def _from_lines(path: Path) -> dict[str, Record]:
+def _from_lines(path: Path) -> dict[str, CellRecord]:
     """Return the records of a file by their places in it."""
     found = {}
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
@@ -160,16 +160,16 @@ def _from_lines(path: Path) -> dict[str, Record]:
     return found
 
 
-def _record(content: Any, where: str) -> Record:
+def _record(content: Any, where: str) -> CellRecord:
     remedy = "remove it, or name another place of records by --records"
     try:
-        TypeAdapter(Record).validate_python(content)
+        TypeAdapter(CellRecord).validate_python(content)
     except ValidationError as error:
         first = error.errors()[0]
         what = ".".join(map(str, first["loc"]))
         why = f"{what}: {first['msg']}" if what else first["msg"]
         raise UserError(f"{where}: not a record of the study ({why}); {remedy}") from error
-    record = Record(**content)  # as it was written: numbers that are whole stay whole
+    record = CellRecord(**content)  # as it was written: numbers that are whole stay whole
     lacking = [] if f"{record.branch}_top1" in record.accuracy else [f"accuracy.{record.branch}_top1"]
     lacking += [] if all(len(point) == 3 for point in record.curve) else ["curve of step, seconds, top-1"]
     lacking += [f"evaluation.{name}" for name in MEASURED if name not in record.evaluation]
@@ -204,7 +204,7 @@ def _seconds(stage: Stage, folder: Path) -> float:
     return round(float(read_json(folder / "stages" / f"{stage.name}.json")["seconds"]), 1)
 
 
-def dumps(records: Iterable[Record]) -> str:
+def dumps(records: Iterable[CellRecord]) -> str:
     """Return records as JSON lines, their numbers to three decimals."""
     return "".join(json.dumps(_rounded(asdict(record)), separators=(",", ":")) + "\n" for record in records)
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from evidence.stages import ROOT
 from evidence.study.figures import draw_cost, draw_curves, draw_reliability
 from evidence.study.plan import SOURCES, WORK, Source, cells
-from evidence.study.records import RECORDS, Record, dumps, outdated, read_records
+from evidence.study.records import RECORDS, CellRecord, dumps, outdated, read_records
 from evidence.study.tables import ablation_table, main_table, networks_table, welch_table
 from pretrain.console import UserError, first_few, warn
 from pretrain.files import write_text
 from pretrain.plots import save_png
 
-TABLES: dict[str, Callable[[Sequence[Record], Source], str]] = {  # of each source, by the end of the block's name
+TABLES: dict[str, Callable[[Sequence[CellRecord], Source], str]] = {  # of each source, by the end of the block's name
     "": main_table,
     "-tests": welch_table,
     "-ablation-tests": partial(welch_table, ablations=True),
@@ -56,7 +56,7 @@ def write_report(source: Path | None = None, page: Path | None = None) -> None:
     print(f"{text}\n\n{WORK / 'study.md'}, {WORK / 'records.jsonl'}, pictures in {WORK}")
 
 
-def tables(records: Sequence[Record]) -> dict[str, str]:
+def tables(records: Sequence[CellRecord]) -> dict[str, str]:
     """Return every table in Markdown, by the name of its block in docs/study.md."""
     found = {"state": f"{len(records)} of {len(cells())} cells are filled."}
     for source in SOURCES:

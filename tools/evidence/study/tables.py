@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from evidence.paper import cells_of
 from evidence.study.cost import cost_of
 from evidence.study.plan import CONDITIONS, SEEDS, SOURCES, Source
-from evidence.study.records import Record, values
+from evidence.study.records import CellRecord, values
 from transfer.summarize.statistics import LEVEL, holm, welch
 
-Figure = Callable[[Record], float | None]
+Figure = Callable[[CellRecord], float | None]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def summary(figures: Sequence[float | None]) -> str:
     return f"{statistics.mean(known):.1f} ± {statistics.stdev(known):.1f}"
 
 
-def main_table(records: Sequence[Record], source: Source) -> str:
+def main_table(records: Sequence[CellRecord], source: Source) -> str:
     """Return every measure of the methods that are compared on a source."""
     columns = ALL + (WITH_BOXES if source.scenes else ())
     headings = ["method", "seeds", *(column.heading for column in columns), "cost, × vanilla"]
@@ -85,7 +85,7 @@ def main_table(records: Sequence[Record], source: Source) -> str:
     return _markdown(headings, rows)
 
 
-def welch_table(records: Sequence[Record], source: Source, ablations: bool = False) -> str:
+def welch_table(records: Sequence[CellRecord], source: Source, ablations: bool = False) -> str:
     """Return AutoMix against each of the other methods in top-1: difference, interval, p, and Holm's p.
 
     Where no test is possible the row says why.
@@ -124,7 +124,7 @@ def _no_test(ours: Sequence[float], theirs: Sequence[float]) -> str:
     return "" if len(set(ours)) > 1 or len(set(theirs)) > 1 else "no test: no spread over the seeds of either"
 
 
-def ablation_table(records: Sequence[Record], table: int) -> str:
+def ablation_table(records: Sequence[CellRecord], table: int) -> str:
     """Return the top-1 accuracy of an ablation on every source, beside the paper's on Tiny-ImageNet, ResNet-18.
 
     Args:
@@ -142,7 +142,7 @@ def ablation_table(records: Sequence[Record], table: int) -> str:
     return _markdown(["", "paper: Tiny, R-18", *(source.title for source in SOURCES)], rows)
 
 
-def networks_table(records: Sequence[Record], source: Source) -> str:
+def networks_table(records: Sequence[CellRecord], source: Source) -> str:
     """Return teacher and student side by side where a method has both, and what the masks are like at the end."""
     rows = []
     for condition in CONDITIONS:
@@ -156,7 +156,7 @@ def networks_table(records: Sequence[Record], source: Source) -> str:
     return _markdown(headings, rows)
 
 
-def _seeds(records: Sequence[Record]) -> str:
+def _seeds(records: Sequence[CellRecord]) -> str:
     return f"{len(records)}" if len(records) == len(SEEDS) else f"{len(records)} of {len(SEEDS)}"
 
 
