@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -111,7 +111,7 @@ def mixings_of(model: nn.Module, card: BackboneCard, weights: Path) -> tuple[dic
         if card.method == "automix":
             found["automix"] = _block_mixing(model, card, AutoMixSettings(**settings), weights, device)
         elif card.method in POLICIES:
-            policy = _policy(card.method, settings)
+            policy = mixups.build_from({**settings, "name": card.method})
             if not policy.mixes_images:
                 return found, "there are no mixed images to look at: it mixes inside the network, or augments views"
             if {"features", "teacher"} & set(policy.needs):
@@ -122,16 +122,6 @@ def mixings_of(model: nn.Module, card: BackboneCard, weights: Path) -> tuple[dic
     except UserError as error:
         return found, str(error)
     return found, None
-
-
-def _policy(name: str, settings: dict[str, Any]) -> MixPolicy:
-    own = {entry.name for entry in fields(POLICIES[name])}
-    return mixups.build(name, **{key: _tuples(value) for key, value in settings.items() if key in own})
-
-
-def _tuples(value: Any) -> Any:
-    """Turn JSON's lists back into the tuples that they were."""
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _frozen(source: str | None) -> nn.Module:

@@ -1,5 +1,7 @@
 """Mixing methods, one file each, behind one interface. A file here that holds a `MixPolicy` with a name is a method."""
 
+from collections.abc import Mapping
+from dataclasses import fields
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
@@ -39,4 +41,21 @@ def build(name: str, **settings: Any) -> MixPolicy:
     return POLICIES[name](**settings)
 
 
-__all__ = ["POLICIES", "MixContext", "MixPolicy", "MixResult", "build", "training_context"]
+def build_from(training: Mapping[str, Any]) -> MixPolicy:
+    """Build the mixing method of a training from its settings under `method`, also as a card's JSON has them.
+
+    Args:
+        training: "name" and the method's settings, with lists for tuples or not; how it is trained with, such as
+            `momentum`, is passed over.
+
+    Raises:
+        UserError: There is no such method.
+        ValueError: A setting's value is wrong.
+    """
+    name = training["name"]
+    known = {entry.name for entry in fields(POLICIES[name])} if name in POLICIES else set()
+    own = {key: tuple(value) if isinstance(value, list) else value for key, value in training.items() if key in known}
+    return build(name, **own)
+
+
+__all__ = ["POLICIES", "MixContext", "MixPolicy", "MixResult", "build", "build_from", "training_context"]

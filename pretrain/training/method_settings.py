@@ -59,8 +59,7 @@ class PolicySettings:
 
     def policy(self) -> MixPolicy:
         """Build the mixing method."""
-        own = {entry.name for entry in fields(POLICIES[self.name])}
-        return mixups.build(self.name, **{name: value for name, value in asdict(self).items() if name in own})
+        return mixups.build_from(asdict(self))
 
 
 def settings_of(policy: type[MixPolicy]) -> type[PolicySettings]:

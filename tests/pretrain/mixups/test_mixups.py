@@ -1,5 +1,8 @@
 """Every mixing method, on images that carry their own label: image i is the constant i."""
 
+import json
+from dataclasses import asdict
+
 import pytest
 import torch
 from coded import coded_batch
@@ -159,6 +162,14 @@ def test_lambda_follows_the_beta_distribution(alpha):
     generator = torch.Generator().manual_seed(0)
     drawn = [sample_lam(alpha, generator) for _ in range(2000)]
     assert stats.kstest(drawn, stats.beta(alpha, alpha).cdf).pvalue > 0.01
+
+
+def test_a_trainings_settings_give_its_method_back_through_json():
+    policy = mixups.build("saliencymix", alpha=0.5, mean=(0.1, 0.2, 0.3))
+    training = {"name": "saliencymix", "momentum": 0.999, "one_hot_ce": True} | asdict(policy)
+    assert mixups.build_from(json.loads(json.dumps(training))) == mixups.build_from(training) == policy
+    with pytest.raises(UserError, match="unknown mixing method 'salencymix'; did you mean 'saliencymix'"):
+        mixups.build_from(training | {"name": "salencymix"})
 
 
 def test_unknown_names():
