@@ -167,6 +167,7 @@ def test_the_band_reaches_from_the_lowest_seed_to_the_highest():
     assert axes.lines[0].get_ydata().tolist() == [52.0, 70.0]
     corners = {tuple(point) for point in axes.collections[0].get_paths()[0].vertices.tolist()}
     assert corners == {(10.0, 50.0), (10.0, 54.0), (20.0, 60.0), (20.0, 80.0)}
+    assert axes.get_ylim()[0] == pytest.approx(20)  # the ends, 60 to 80, have a third of what lies below 80
 
 
 def test_cost_is_means_over_the_seeds_and_calibration_is_of_the_methods_that_are_compared():
