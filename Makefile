@@ -22,7 +22,7 @@ setup: ## make .venv and install everything (3 minutes, 6.5 GB; does nothing whe
 quickstart: setup ## the whole chain on the built-in demo pictures, ends with work_dirs/quickstart/report.html
 	@$(BIN)/python tools/quickstart
 
-study: setup ## every mixing method on two small sources of images, three seeds; goes on where it stopped (5 to 6 hours)
+study: setup ## every mixing method on two small sources of images, three seeds; goes on where it stopped (6 hours)
 	@$(BIN)/python tools/study.py
 
 study-quick: setup ## a part of the study, which counts for the whole (some twenty minutes)
