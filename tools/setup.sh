@@ -60,6 +60,9 @@ SECONDS=0
 $venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps -r requirements.lock -e . ||
     fail "pip failed (see above); run the same command again to go on, docs/install.md helps with what is known"
 $venv/bin/python tools/install_detectron2
+# yapf, which mmengine imports, writes a cache at its first import and renames the file into place before it has its
+# content: of several processes that start at once, as ranks and tests do, one may read an empty file and end there.
+$venv/bin/python -c 'import mmengine'
 
 rm -f $venv/installed-*
 touch "$stamp"

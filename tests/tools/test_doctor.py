@@ -1,7 +1,9 @@
 """tools/doctor.py: its verdict, and what it says of data sets and of what is missing."""
 
 import importlib.util
+import os
 import shutil
+import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -53,6 +55,18 @@ def test_a_package_that_does_not_import_is_fatal(doctor, monkeypatch):
     finding = by_topic(doctor.check_python())["import a_module_that_is_not_there"]
     assert finding.fatal
     assert "No module named" in finding.found
+
+
+def test_a_damaged_cache_of_yapf_is_named_with_what_mends_it(tmp_path):
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", "import mmengine"], env=environment, check=True)
+    written = list(tmp_path.rglob("PatternGrammar*.pickle"))
+    assert len(written) == 1
+    written[0].write_bytes(b"")
+    found = subprocess.run([sys.executable, SCRIPT], env=environment, capture_output=True, text=True)
+    assert found.returncode == 1
+    line = "make quickstart cannot run: import mmengine: EOFError: Ran out of input; rm -r ~/.cache/YAPF"
+    assert line in found.stdout
 
 
 def test_a_python_too_old_or_too_new_is_fatal(doctor, monkeypatch):

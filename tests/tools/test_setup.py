@@ -53,13 +53,14 @@ def calls(checkout) -> list[str]:
     return lines
 
 
-def test_one_pip_call_then_detectron2_then_nothing_more(checkout):
+def test_one_pip_call_then_detectron2_and_a_first_import_then_nothing_more(checkout):
     assert set_up(checkout).returncode == 0
-    venv, pip, detectron2 = calls(checkout)
+    venv, pip, detectron2, first_import = calls(checkout)
     assert venv == "-m venv .venv"
     assert pip.startswith("-m pip install ")
     assert pip.endswith("-r requirements.lock -e .")
     assert detectron2 == "tools/install_detectron2"
+    assert first_import == "-c import mmengine"
     again = set_up(checkout)
     assert (again.returncode, again.stdout, calls(checkout)) == (0, "", [])
 
@@ -71,7 +72,7 @@ def test_a_change_installs_again_into_the_same_environment(checkout, file):
     with (checkout / file).open("a") as appended:
         appended.write("# changed\n")
     assert set_up(checkout).returncode == 0
-    assert len(calls(checkout)) == 2, "pip and the installer, but no new environment"
+    assert len(calls(checkout)) == 3, "pip, the installer and the first import, but no new environment"
     assert len(list(checkout.glob(".venv/installed-*"))) == 1
 
 
@@ -81,7 +82,7 @@ def test_a_failed_installation_goes_on_with_the_same_command(checkout):
     assert "run the same command again" in failed.stderr
     calls(checkout)
     assert set_up(checkout).returncode == 0
-    assert [call.split()[0] for call in calls(checkout)] == ["-m", "tools/install_detectron2"]
+    assert [call.split()[0] for call in calls(checkout)] == ["-m", "tools/install_detectron2", "-c"]
 
 
 @pytest.mark.parametrize("version", ["3.9", "3.14", "2.7"])
