@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -17,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 LINE_EVERY_SECONDS = 15.0
 RANK_0_FIRST_SECONDS = 10.0
+DISK_IS_FULL = "the disk is full; make room and run the same command again"
 LISTED = 40  # known words in a message; timm has more than a thousand names
 WRONG_INPUT, RESUME_ME, INTERRUPTED = 2, 75, 130  # statuses of a command; 75 is sysexits.h's "try again"
 
@@ -30,6 +32,11 @@ class UserError(Exception):
 
 class ResumeMe(Exception):
     """The work stopped as it was asked to, with its state saved; the same command, resumed, goes on."""
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Return whether an error says that the disk, or the user's share of it, is full; some say it in words alone."""
+    return any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT))
 
 
 def did_you_mean(word: str, known: list[str]) -> str:
@@ -58,8 +65,9 @@ def first_few(names: Iterable[object], count: int = 3) -> str:
 def run_tool(main: Callable[[], int | None], again: str = "goes on from here") -> NoReturn:
     """Run a command line: a UserError becomes one line on stderr and status 2, Ctrl-C status 130, ResumeMe status 75.
 
-    Of several processes, started by torchrun, the first speaks for those that meet the same error: torchrun stops the
-    others when it ends, while they still hold their tongue. srun does not: there each task says its own.
+    A full disk is told as a UserError is. Of several processes, started by torchrun, the first speaks for those that
+    meet the same error: torchrun stops the others when it ends, while they still hold their tongue. srun does not:
+    there each task says its own.
 
     Args:
         main: The work; it returns the status.
@@ -68,10 +76,13 @@ def run_tool(main: Callable[[], int | None], again: str = "goes on from here") -
     first = _is_first()
     try:
         sys.exit(main() or 0)
-    except UserError as error:
+    except (UserError, OSError) as error:
+        if isinstance(error, OSError) and not disk_is_full(error):
+            raise
         if not first:
             time.sleep(RANK_0_FIRST_SECONDS)
-        print(f"error: {error}", file=sys.stderr)
+        told = DISK_IS_FULL if isinstance(error, OSError) else error
+        print(f"error: {told}", file=sys.stderr)
         sys.exit(WRONG_INPUT)
     except ResumeMe as stop:
         if first:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pretrain.console import UserError
+from pretrain.console import DISK_IS_FULL, UserError, disk_is_full
 
 
 @contextmanager
@@ -22,6 +22,9 @@ def atomic_path(path: str | Path, durable: bool = True) -> Iterator[Path]:
     The data are flushed to the disk before the rename, so that after a crash either the old file or the whole new
     one is there. On an error the temporary file is removed and `path` is left as it was. `durable=False` leaves the
     flushing to the system, for many small files that can be made again.
+
+    Raises:
+        UserError: The disk is full, or the user's share of it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,9 +40,24 @@ def atomic_path(path: str | Path, durable: bool = True) -> Iterator[Path]:
         temporary.replace(path)
         if durable:
             _flush_folder(path.parent)
-    except BaseException:
+    except BaseException as error:
+        full = _for_want_of_room(error, temporary)
         temporary.unlink(missing_ok=True)
+        if full:
+            raise UserError(f"{path}: {DISK_IS_FULL}") from error
         raise
+
+
+def _for_want_of_room(error: BaseException, temporary: Path) -> bool:
+    """Return whether writing failed because the disk is full; torch calls that "unexpected pos", so it is tried out."""
+    if isinstance(error, UserError) or not isinstance(error, Exception):
+        return False
+    try:
+        with temporary.open("ab") as file:
+            file.write(bytes(1 << 16))
+    except OSError as refusal:
+        error = refusal
+    return disk_is_full(error)
 
 
 def _flush_folder(folder: Path) -> None:

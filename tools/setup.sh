@@ -62,7 +62,7 @@ $venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps -r req
 $venv/bin/python tools/install_detectron2
 # yapf, which mmengine imports, writes a cache at its first import and renames the file into place before it has its
 # content: of several processes that start at once, as ranks and tests do, one may read an empty file and end there.
-$venv/bin/python -c 'import mmengine'
+$venv/bin/python -c 'import mmengine' || fail "mmengine does not import (see above); docs/install.md helps with what is known"
 
 rm -f $venv/installed-*
 touch "$stamp"

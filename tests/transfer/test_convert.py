@@ -167,7 +167,7 @@ def test_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     converted = convert(randomised("resnet18"))
     monkeypatch.setattr(torch, "save", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(UserError, match=r"out\.pth: the disk is full; make room"):
         save(converted, tmp_path / "out.pth")
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(UserError, match=r"ends in \.pth, \.safetensors or \.pkl"):

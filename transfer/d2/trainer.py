@@ -145,4 +145,4 @@ class Trainer(DefaultTrainer):
         one = 4 * copies * sum(tensor.numel() for tensor in self.model.state_dict().values())
         periodic = (self.max_iter - self.start_iter) // self.cfg.SOLVER.CHECKPOINT_PERIOD
         number = min(periodic, KEPT_CHECKPOINTS + 1) + 1  # the oldest goes after the newest is written
-        require_free_space(self.cfg.OUTPUT_DIR, one * number, f"{number} checkpoints")
+        require_free_space(self.cfg.OUTPUT_DIR, one * number, f"keeping {number} checkpoints")

@@ -157,7 +157,7 @@ def _require_space(runner: FinetuneRunner, cfg: Config, folder: Path) -> None:
     """A checkpoint holds the weights and as many numbers a weight as the optimizer keeps, all float32."""
     copies = 3 if cfg.optim_wrapper.optimizer.type.startswith("Adam") else 2
     size = 4 * copies * sum(tensor.numel() for tensor in runner.detector.state_dict().values())
-    require_free_space(folder, KEPT_CHECKPOINTS * size, f"{KEPT_CHECKPOINTS} checkpoints")
+    require_free_space(folder, KEPT_CHECKPOINTS * size, f"keeping {KEPT_CHECKPOINTS} checkpoints")
 
 
 def _results(job: Job, plan: Plan, metrics: dict[str, float], runner: FinetuneRunner) -> dict[str, Any]:

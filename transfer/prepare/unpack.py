@@ -7,7 +7,6 @@ that an interrupted run goes on. Meanwhile FOLDER/.unpacking says that the folde
 
 from __future__ import annotations
 
-import errno
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -98,17 +97,12 @@ def _plan(family: Family, path: Path, root: Path) -> dict[Path, int]:
 
 def _write(family: Family, path: Path, missing: Iterable[Path], root: Path) -> None:
     wanted = set(missing)
-    try:
-        with progress(f"unpacking {path.name}", len(wanted)) as advance:
-            for member in Source(path).members():
-                target = family.target(member.name, root)
-                if target in wanted:
-                    place(member, target)
-                    advance()
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise UserError(f"{root}: the disk is full; make room and run the same command, which goes on") from error
+    with progress(f"unpacking {path.name}", len(wanted)) as advance:
+        for member in Source(path).members():
+            target = family.target(member.name, root)
+            if target in wanted:
+                place(member, target)
+                advance()
 
 
 def _is_there(path: Path, size: int) -> bool:

@@ -7,7 +7,6 @@ the folder takes its own name.
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -124,15 +123,10 @@ def arrange(
     _require_room(data_set, sources, partial, fraction)
     whole = sum(data_set.images.values())
     most = min(whole, round(fraction * whole) + len(SPLITS) * data_set.classes)  # each class is rounded
-    try:
-        with progress(data_set.name, most) as advance:
-            for image in data_set.read(sources, census):
-                place(image.member, partial / image.split / image.label / image.name)
-                advance(note=image.split)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise UserError(f"{partial}: the disk is full; make room and run the same command, which goes on") from error
+    with progress(data_set.name, most) as advance:
+        for image in data_set.read(sources, census):
+            place(image.member, partial / image.split / image.label / image.name)
+            advance(note=image.split)
     census.check()
     require_chosen(partial, census)
     card = DataCard(data_set.name, census.labels(), census.taken(), fraction, seed, sums)

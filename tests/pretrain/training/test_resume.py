@@ -154,19 +154,6 @@ def test_the_warning_names_what_it_goes_on_from(tmp_path, capsys):
         load_state(tmp_path, settings)
 
 
-def test_a_state_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
-    save_state(tmp_path, {"step": 1, "settings": {}})
-
-    def full(*_):
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match="no space left"):
-        save_state(tmp_path, {"step": 2, "settings": {}})
-    assert sorted(path.name for path in tmp_path.iterdir()) == [FILE_NAME]
-    assert load_state(tmp_path, {})["step"] == 1
-
-
 def test_a_state_holds_plain_data_only(config, tmp_path, fabric):
     train(load_settings(config, {"optim.epochs": 1}), tmp_path, resume=False, fabric=fabric)
     state = torch.load(tmp_path / FILE_NAME, weights_only=True)

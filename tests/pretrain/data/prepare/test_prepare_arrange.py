@@ -12,7 +12,7 @@ from prepare_layouts import LAYOUTS, picture
 
 from pretrain import files
 from pretrain.archives import sources
-from pretrain.archives.reading import file_member
+from pretrain.archives.reading import Member, file_member
 from pretrain.console import UserError
 from pretrain.data.card import read_data_card
 from pretrain.data.prepare import arrange as arranging
@@ -259,15 +259,15 @@ def test_a_disk_without_room_is_refused_beforehand(make, arranged, tmp_path, mon
 
 def test_a_full_disk_is_one_line_and_the_run_goes_on(make, arranged, seen, tmp_path, monkeypatch):
     built = make("cub200")
-    original, placed = arranging.place, []
+    original, copied = Member.copy, []
 
-    def place(member, target):
-        if len(placed) == 5:
+    def copy(member, file):
+        if len(copied) == 5:
             raise OSError(errno.ENOSPC, "No space left on device")
-        placed.append(original(member, target))
+        copied.append(original(member, file))
 
-    monkeypatch.setattr(arranging, "place", place)
-    with pytest.raises(UserError, match="the disk is full; make room and run the same command, which goes on"):
+    monkeypatch.setattr(Member, "copy", copy)
+    with pytest.raises(UserError, match="the disk is full; make room and run the same command again"):
         arranged(built, tmp_path / "out")
     monkeypatch.undo()
     arranged(built, tmp_path / "out")
