@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from evidence.found import Found
 from evidence.paper import PaperCell
-from evidence.runs import RESULT, PretrainRun
+from evidence.runs import RESULT, PretrainRun, owner_of
 from pretrain.console import UserError, first_few
 from pretrain.files import read_json
 
@@ -93,13 +93,10 @@ def _robustness(path: Path, cells: list[PaperCell], found: Found) -> Iterator[Pl
 
 
 def _run_of(path: Path, content: dict[str, Any], found: Found) -> PretrainRun:
-    """Return the pretraining run that an evaluation lies in, or else the one that its checkpoint lies in."""
-    folders = [*path.resolve().parents, *Path(content["checkpoint"]).resolve().parents]
-    runs = {run.folder.resolve(): run for run in found.runs}
-    for folder in folders:
-        if folder in runs:
-            return runs[folder]
-    raise UserError(f"no {RESULT} of its checkpoint, {content['checkpoint']}, is below the folders")
+    run = owner_of(path, content["checkpoint"], {run.folder.resolve(): run for run in found.runs})
+    if run is None:
+        raise UserError(f"no {RESULT} of its checkpoint, {content['checkpoint']}, is below the folders")
+    return run
 
 
 def _detection(path: Path, cells: list[PaperCell], found: Found) -> Iterator[Place]:

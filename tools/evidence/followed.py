@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from evidence.groups import Group, Spread
-from evidence.runs import find_files
+from evidence.runs import find_files, owner_of
 from evidence.web import PICTURE_TYPES, embed_picture
 from pretrain.console import UserError
 from pretrain.files import read_json
@@ -68,11 +68,11 @@ def read_evaluations(roots: Sequence[Path], groups: Sequence[Group], left_out: d
         groups: Of the page; a file belongs to the run in whose folder it lies, or its checkpoint.
         left_out: Gets the files that hold something else, with the reason.
     """
+    labels = {record.folder.resolve(): group.label for group in groups for record in group.records}
     found: dict[tuple[str, str], dict[Path, dict[str, Any]]] = defaultdict(dict)
     for path, content in _read_all(roots, EVALUATION, ("checkpoint", "branch"), left_out):
-        inside = {*path.resolve().parents, *Path(content["checkpoint"]).resolve().parents}
-        owner = [group.label for group in groups for record in group.records if record.folder.resolve() in inside]
-        found[owner[0] if owner else str(path.parent), str(content["branch"])][path] = content
+        name = owner_of(path, content["checkpoint"], labels) or str(path.parent)
+        found[name, str(content["branch"])][path] = content
     return [_evaluated(name, branch, files) for (name, branch), files in found.items()]
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pretrain.console import UserError
 from pretrain.files import read_json
 
+T = TypeVar("T")
 RESULT, LOG = "result.json", "log.jsonl"
 # What names a run, or says how conveniently it was made; the network that comes out does not depend on it.
 BOOKKEEPING = {
@@ -46,6 +47,18 @@ class PretrainRun:
     steps: int
     settings: dict[str, Any]
     environment: dict[str, str]
+
+
+def owner_of(evaluation: Path, checkpoint: str, runs: Mapping[Path, T]) -> T | None:
+    """Return the run that an evaluation lies in, or else the one that its checkpoint lies in; None where neither does.
+
+    Args:
+        evaluation: The file.
+        checkpoint: What it says that it is of.
+        runs: By their folders, resolved.
+    """
+    folders = (*evaluation.resolve().parents, *Path(checkpoint).resolve().parents)
+    return next((runs[folder] for folder in folders if folder in runs), None)
 
 
 def find_pretrain_runs(roots: Sequence[Path]) -> tuple[list[PretrainRun], dict[Path, str]]:
