@@ -36,7 +36,8 @@ def main() -> int:
     for each in checked:
         for problem in each.problems:
             print(problem)
-        print(f"{each.folder}: {len(each.problems):,} mistakes" if each.problems else f"{each.folder}: in order")
+        mistakes = f"{len(each.problems):,} mistake{'s' if len(each.problems) > 1 else ''}"
+        print(f"{each.folder}: {mistakes if each.problems else 'in order'}")
         for line in each.counts:
             print(f"  {line}")
     return int(any(each.problems for each in checked))

@@ -210,6 +210,16 @@ def test_every_mistake_names_the_id(metadata: Path) -> None:
     assert str(caught.value) == f"{path}, line 2: numbers from 0 are due for '{image_id}', and this is 'one'"
 
 
+def test_a_line_of_column_names_is_called_that(metadata: Path) -> None:
+    for name, header in (("image_ids", "image_id"), ("class_labels", "image_id,label")):
+        path = metadata / f"{name}.txt"
+        path.write_text(f"{header}\n{path.read_text()}")
+    with pytest.raises(
+        UserError, match=r"class_labels\.txt, line 1: .* this is 'label'; a line of column names has to go"
+    ):
+        read_metadata(metadata)
+
+
 @pytest.mark.parametrize("image_id", ["/etc/x.jpg", "../x.jpg", "a/../../x.jpg"])
 def test_an_id_that_leads_outside_is_refused(metadata: Path, image_id: str) -> None:
     path = set_line(metadata / "image_ids.txt", 2, image_id)

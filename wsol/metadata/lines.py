@@ -54,7 +54,8 @@ def numbers_of(where: str, image_id: str, fields: Sequence[str], problems: Probl
         numbers = [math.nan]
     if all(0 <= number < math.inf for number in numbers):
         return numbers
-    problems.report(where, f"numbers from 0 are due for '{image_id}', and this is '{', '.join(fields)}'")
+    heading = "; a line of column names has to go" if where.endswith(", line 1") and math.isnan(numbers[0]) else ""
+    problems.report(where, f"numbers from 0 are due for '{image_id}', and this is '{', '.join(fields)}'{heading}")
     return None
 
 
