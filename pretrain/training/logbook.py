@@ -42,8 +42,8 @@ class Logbook:
         self.path = folder / FILE_NAME
         kept = [entry for entry in read_log(folder) if entry["step"] <= step] if self.path.is_file() and step else []
         write_text(self.path, "".join(json.dumps(entry) + "\n" for entry in kept))
-        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
         self.wandb = _start_wandb(folder, wandb_project, settings or {}) if wandb_project else None
+        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def write(self, step: int, **values: Any) -> None:
         """Append {"step": step, **values} and flush."""
