@@ -25,7 +25,7 @@ quickstart: setup ## the whole chain on the built-in demo pictures, ends with wo
 study: setup ## every mixing method on two small sources of images, three seeds; goes on where it stopped (6 hours)
 	@$(BIN)/python tools/study.py
 
-study-quick: setup ## a part of the study, which counts for the whole (some twenty minutes)
+study-quick: setup ## a part of the study, which counts for the whole (a quarter of an hour)
 	@$(BIN)/python tools/study.py --quick
 
 test: setup ## all tests

@@ -1,7 +1,7 @@
 """A study of the mixing methods at the size of a laptop: `make study`, and `make study-quick` for a part of it.
 
     python tools/study.py                      fill what is not filled yet, then write the tables and curves
-    python tools/study.py --quick              a part of it that takes some twenty minutes
+    python tools/study.py --quick              a part of it that takes a quarter of an hour
     python tools/study.py --only digits mixup  the cells whose names have both words, such as digits-mixup-0
     python tools/study.py --list               print every command
     python tools/study.py --report             write the tables and curves of what is there
