@@ -215,7 +215,7 @@ def test_a_line_of_column_names_is_called_that(metadata: Path) -> None:
         path = metadata / f"{name}.txt"
         path.write_text(f"{header}\n{path.read_text()}")
     with pytest.raises(
-        UserError, match=r"class_labels\.txt, line 1: .* this is 'label'; a line of column names has to go"
+        UserError, match=r"class_labels\.txt, line 1: .* this is 'label'; if this line names the columns, remove it"
     ):
         read_metadata(metadata)
 

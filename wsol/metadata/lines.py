@@ -54,8 +54,9 @@ def numbers_of(where: str, image_id: str, fields: Sequence[str], problems: Probl
         numbers = [math.nan]
     if all(0 <= number < math.inf for number in numbers):
         return numbers
-    heading = "; a line of column names has to go" if where.endswith(", line 1") and math.isnan(numbers[0]) else ""
-    problems.report(where, f"numbers from 0 are due for '{image_id}', and this is '{', '.join(fields)}'{heading}")
+    may_be_heading = where.endswith(", line 1") and math.isnan(numbers[0])
+    remedy = "; if this line names the columns, remove it" if may_be_heading else ""
+    problems.report(where, f"numbers from 0 are due for '{image_id}', and this is '{', '.join(fields)}'{remedy}")
     return None
 
 
