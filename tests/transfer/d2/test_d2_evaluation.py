@@ -133,9 +133,8 @@ CONTENT, DETECTIONS = hard_case()
 
 
 def register_hard_case(folder: Path) -> str:
-    """Register the annotations as Detectron2's reader does, labels 0, 1, ... by rising category id."""
+    """Register `folder`/instances.json as Detectron2's reader does, labels 0, 1, ... by rising category id."""
     name = f"hard_case_of_{folder.name}"
-    (folder / "instances.json").write_text(json.dumps(CONTENT))
     numbers = [category["id"] for category in CONTENT["categories"]]
     MetadataCatalog.get(name).set(
         json_file=str(folder / "instances.json"),
@@ -147,6 +146,7 @@ def register_hard_case(folder: Path) -> str:
 
 @pytest.fixture
 def hard(tmp_path: Path) -> Iterator[str]:
+    (tmp_path / "instances.json").write_text(json.dumps(CONTENT))
     name = register_hard_case(tmp_path)
     yield name
     MetadataCatalog.remove(name)
@@ -216,7 +216,10 @@ def test_coco_annotations_of_other_images_are_one_line(hard: str, tmp_path: Path
 
 
 def evaluate_as_rank(rank: int, folder: Path) -> None:
-    """Evaluate a share of the pictures, as Detectron2 hands them out, and write down what comes back."""
+    """Evaluate a share of the pictures, as Detectron2 hands them out, and write down what comes back.
+
+    `folder` holds the pictures and their annotations already: the ranks only read them, each at its own moment.
+    """
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     coco = CocoEvaluator(register_hard_case(folder), ("bbox",), str(folder / f"inference{rank}"))
     register(["voc_2007_test"], folder)
