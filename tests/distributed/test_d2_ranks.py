@@ -46,7 +46,7 @@ def test_a_run_on_two_ranks(two_ranks, tmp_path, monkeypatch):
     small += ["MODEL.RESNETS.NORM", "naiveSyncBN", "MODEL.FPN.NORM", "naiveSyncBN", "MODEL.DEVICE", "cpu"]
     config = ROOT / "configs" / "quickstart" / "voc_r18_fpn.yaml"
     job = Job(config, data_root=tmp_path, output=tmp_path / "run", overrides=small)
-    first, second = two_ranks.run(fine_tune, job, seconds=120)
+    first, second = two_ranks.run(fine_tune, job)
     assert first["digest"] == second["digest"]
     assert second["results"] == {}
     assert first["results"] == json.loads((tmp_path / "run" / "results.json").read_text())

@@ -41,7 +41,7 @@ def job(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_run_on_two_ranks_and_its_resume(two_ranks, job):
-    first, second = two_ranks.run(fine_tune, job, seconds=120)
+    first, second = two_ranks.run(fine_tune, job)
     assert first["digest"] == second["digest"]
     assert second["results"] == {}
     run = job.work_dir
@@ -57,7 +57,7 @@ def test_a_run_on_two_ranks_and_its_resume(two_ranks, job):
     # Killed after the second iteration: the same weights on both ranks, by the same command.
     (run / "iter_4.pth").unlink()
     (run / "results.json").unlink()
-    again, _ = two_ranks.run(fine_tune, job, seconds=120)
+    again, _ = two_ranks.run(fine_tune, job)
     resumed = torch.load(run / "iter_4.pth", weights_only=True)["state_dict"]
     assert all(torch.equal(resumed[name], tensor) for name, tensor in final.items())
     assert again["seen"] == first["seen"][4:]
@@ -85,7 +85,7 @@ def test_srun_begins_the_processes(job):
         env = {**base, **slurm, **own, "OMP_NUM_THREADS": "1"}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         tasks.append(subprocess.Popen(command, cwd=ROOT, env=env, text=True, **pipes))
-    told = [task.communicate(timeout=100) for task in tasks]
+    told = [task.communicate(timeout=300) for task in tasks]
     assert [task.returncode for task in tasks] == [0, 0], told
     assert told[0][0].startswith("coco_r18_fpn from state dict, seed 0: AP ")
     assert told[1] == ("", "")

@@ -24,7 +24,7 @@ class TwoRanks:
     def __init__(self):
         self.workers, self.pids = [], []
 
-    def run(self, job, *arguments, seconds=60):
+    def run(self, job, *arguments, seconds=300):
         """Call job(*arguments), a function of an importable module, on both ranks at once; return both results.
 
         Raises:
@@ -64,7 +64,7 @@ class TwoRanks:
             ProcessPoolExecutor(1, mp_context=context, initializer=_become_rank, initargs=(rank, port))
             for rank in range(RANKS)
         ]
-        self.pids = [future.result(timeout=120) for future in [worker.submit(os.getpid) for worker in self.workers]]
+        self.pids = [future.result(timeout=300) for future in [worker.submit(os.getpid) for worker in self.workers]]
 
 
 def free_port():

@@ -217,7 +217,7 @@ def test_of_several_processes_the_first_says_what_another_met(
         message = f"error: {second}: its shape is (9, 8)"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(TOOL)]
     options = ["--scoremaps", str(maps), "--metadata", str(metadata), "--out", str(tmp_path / "out")]
-    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=300)
     assert done.returncode
     assert done.stderr.count(message) == 1
     assert "gloo" not in done.stderr

@@ -41,7 +41,7 @@ def checkout(tmp_path):
 
 
 def test_the_example_is_a_method(checkout):
-    ran = subprocess.run([sys.executable, "-c", USE], cwd=checkout, capture_output=True, text=True, timeout=120)
+    ran = subprocess.run([sys.executable, "-c", USE], cwd=checkout, capture_output=True, text=True, timeout=300)
     assert ran.stderr == ""
     images, targets = ran.stdout.strip().replace("] [", "]|[").split("|")
     assert images == str([0.0] * 3 + [4.0] * 7)
@@ -50,6 +50,6 @@ def test_the_example_is_a_method(checkout):
 
 def test_the_tests_over_all_methods_know_it(checkout):
     command = [sys.executable, "-m", "pytest", "-q", "-k", "stripmix", "tests/pretrain/mixups/test_mixups.py"]
-    ran = subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=120)
+    ran = subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0, ran.stdout
     assert int(re.search(r"(\d+) passed", ran.stdout)[1]) >= 18

@@ -171,7 +171,7 @@ def test_a_mistake_is_one_line_and_torch_is_not_waited_for():
     code = "import atexit, runpy, sys; sys.argv = ['prepare_imagenet.py', '--fraction=2']\n"
     code += "atexit.register(lambda: print('torch' in sys.modules))\n"
     code += f"runpy.run_path({str(script)!r}, run_name='__main__')"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2
     assert done.stderr == "error: --fraction is 2.0, and a share above 0 and up to 1 is due, such as 0.1\n"
     assert done.stdout == "False\n"
