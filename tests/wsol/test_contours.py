@@ -48,14 +48,14 @@ def oracle_largest(foreground: np.ndarray) -> tuple[int, int, int, int]:
     return corners(best, 0, foreground.shape)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(small_maps, st.integers(-1, 255))
 def test_boxes_are_those_of_components_and_holes(pixels: np.ndarray, level: int) -> None:
     found = sorted(map(tuple, boxes_above(pixels, level).tolist()))
     assert found == oracle_all(pixels.astype(int) > level)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(small_maps, st.integers(-1, 255))
 def test_the_largest_box_is_that_of_the_largest_filled_component(pixels: np.ndarray, level: int) -> None:
     [found] = boxes_above(pixels, level, "largest").tolist()

@@ -32,19 +32,19 @@ def assert_same(pixels: np.ndarray, true: np.ndarray, wanted: np.ndarray = ALL) 
         np.testing.assert_array_equal(boxes, expected_boxes, err_msg=f"largest={largest}")
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(small_maps, true_boxes)
 def test_small_maps(pixels: np.ndarray, true: np.ndarray) -> None:
     assert_same(pixels, true)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 24), st.integers(1, 24))), true_boxes)
 def test_maps_of_noise(pixels: np.ndarray, true: np.ndarray) -> None:
     assert_same(pixels, true)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(small_maps, true_boxes, hnp.arrays(np.bool_, LEVELS))
 def test_levels_that_are_not_wanted_change_nothing(pixels: np.ndarray, true: np.ndarray, wanted: np.ndarray) -> None:
     assert_same(pixels, true, wanted & ALL)

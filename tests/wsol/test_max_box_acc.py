@@ -28,14 +28,14 @@ def square(low: int, high: int, value: float = 1.0) -> np.ndarray:
     return score_map
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(box, min_size=1, max_size=4), st.lists(box, min_size=1, max_size=4))
 def test_iou_is_shared_pixels_over_all_pixels(first: list, second: list) -> None:
     expected = [[(painted(*a) & painted(*b)).sum() / (painted(*a) | painted(*b)).sum() for b in second] for a in first]
     np.testing.assert_array_equal(box_iou(first, second), expected)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, 255), min_size=SIDE * SIDE, max_size=SIDE * SIDE), st.lists(box, min_size=1, max_size=3))
 def test_best_iou_is_the_best_pair_at_each_threshold(values: list, true: list) -> None:
     pixels = np.array(values, dtype=np.uint8).reshape(SIDE, SIDE)

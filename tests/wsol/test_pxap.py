@@ -125,7 +125,7 @@ def test_no_score_at_an_edge_or_beside_it_falls_into_the_wrong_bin(interval: flo
     assert metric.histograms(np.array([[-0.0, 5e-324]]), np.ones((1, 2), dtype=np.uint8))[0, 0] == 2
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.data(),
     hnp.array_shapes(min_dims=2, max_dims=2, max_side=8),
