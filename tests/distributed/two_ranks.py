@@ -8,10 +8,12 @@ import socket
 import traceback
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from contextlib import suppress
+from itertools import count
 
 import torch
 
 RANKS = 2
+PORTS = count(97 * os.getpid())  # processes that test at once begin far from each other
 
 
 class TwoRanks:
@@ -68,10 +70,16 @@ class TwoRanks:
 
 
 def free_port():
-    """Return a TCP port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Return a TCP port of this machine that nobody listens on, another one each time.
+
+    It is none of those that the system hands out to whoever asks for any (from 32768 on): seconds go by until it is
+    used, in which the other tests connect processes too.
+    """
+    while True:
+        port = 25000 + next(PORTS) % 7000
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return port
 
 
 def _become_rank(rank, port):
