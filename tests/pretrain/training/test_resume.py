@@ -97,7 +97,8 @@ def test_kill_9_in_the_middle_of_an_epoch(config, tmp_path):
 
 @pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_saves_at_the_next_step_boundary(config, tmp_path, fabric, monkeypatch, asked):
-    settings = load_settings(config, {"optim.epochs": 2, "run.log_every": 3})
+    """It comes between two lines of the log, of which the next is the mean over steps before and after it."""
+    settings = load_settings(config, {"optim.epochs": 2, "run.log_every": 4})
     train(settings, tmp_path / "whole", resume=False, fabric=fabric)
     before = signal.getsignal(asked)
     with monkeypatch.context() as patch:
